@@ -1,0 +1,30 @@
+"""Inpainters: anything that fills holes. `load_inpainter("telea")`, `load_inpainter("runs/x")`, `"nearest:hog"`.
+
+A registered target is called with the reference's options as keyword arguments and returns an `Inpainter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ssl_ce.registry import Registry
+
+if TYPE_CHECKING:
+    from ssl_ce.data.imageset import ImageSet
+    from ssl_ce.inpainters.base import Inpainter
+
+inpainters: Registry[Callable[..., Inpainter]] = Registry("inpainter", "ssl_ce.inpainters")
+inpainters.add("mean-color", "ssl_ce.inpainters.classical:MeanColor", "the mean colour of the context")
+inpainters.add("telea", "ssl_ce.inpainters.classical:Telea", "fast marching (Telea, 2004), by OpenCV")
+inpainters.add("navier-stokes", "ssl_ce.inpainters.classical:NavierStokes", "fluid dynamics (Bertalmio et al., 2001), by OpenCV")
+
+
+def load_inpainter(reference: str, index: ImageSet | None = None, device: str = "cpu") -> Inpainter:
+    """The inpainter that `reference` names. `index` is the image set that `nearest:...` searches."""
+    from ssl_ce.inpainters.loading import load
+
+    return load(reference, index, device)
+
+
+__all__ = ["inpainters", "load_inpainter"]

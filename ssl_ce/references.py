@@ -1,0 +1,74 @@
+"""How subjects are written: `REF[@TAP][?key=value&...]`.
+
+    runs/x              a run                     init:runs/x           its network before training
+    runs/x@conv4        one tap of it             random:alexnet        an untrained network
+    torchvision:alexnet pretrained                timm:resnet18         pretrained (extra `timm`)
+    random:timm:resnet18  untrained               file:weights.pt?encoder=alexnet
+    hog?cell=4          a descriptor's options    nearest:hog           an inpainter over a descriptor
+
+This module only takes the text apart; the rooms that own descriptors and inpainters give it meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ssl_ce.errors import UserError
+from ssl_ce.settings import read_scalar
+
+SCHEMES = ("init", "random", "torchvision", "timm", "file", "nearest")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A subject reference, taken apart.
+
+    Parameters
+    ----------
+    text
+        The whole reference as written.
+    scheme
+        One of `SCHEMES`, or None for a run or a registered name.
+    target
+        What the scheme applies to: a path, a name, or (for `nearest`, `random`) another reference's text.
+    tap
+        The part after `@`, or None.
+    options
+        The parts after `?`, values read as YAML scalars.
+    """
+
+    text: str
+    scheme: str | None
+    target: str
+    tap: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_reference(text: str) -> Reference:
+    """Take `text` apart.
+
+    Raises
+    ------
+    UserError
+        If it is empty, or an option is not of the form key=value.
+    """
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme not in SCHEMES:
+        scheme, rest = "", text
+    if scheme == "nearest":
+        inner = parse_reference(rest)
+        return Reference(text, scheme, rest, inner.tap, {})
+    body, _, query = rest.partition("?")
+    target, at, tap = body.rpartition("@")
+    if not at:
+        target, tap = body, ""
+    try:
+        options = {key: read_scalar(value) for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))}
+    except ValueError as error:
+        raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.") from error
+    if not target or (at and not tap):
+        raise UserError(f"The subject '{text}' is incomplete: write REF, REF@TAP or REF?key=value, for example runs/x@conv4.")
+    return Reference(text, scheme or None, target, tap or None, options)

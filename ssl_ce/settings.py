@@ -1,0 +1,124 @@
+"""Configuration: strict pydantic models, `--set key=value` overrides, and errors that name the closest valid key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssl_ce.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of every configuration section: frozen, and a key that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """`values` as a `model`; `where` names their origin in messages ("recipe quickstart.yaml").
+
+    Raises
+    ------
+    UserError
+        One line with the path of the first wrong key, what is wrong with it, and the closest valid key.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            message = f"'{path}' is not a setting. {_closest_key(model, [str(part) for part in first['loc']])}"
+        elif first["type"] == "missing":
+            message = f"'{path}' is missing"
+        else:
+            given = first.get("input")
+            detail = first["msg"].removeprefix("Value error, ")
+            message = f"'{path}' is {given!r}: {detail}" if path else detail
+        raise UserError(f"In {where}: {message.rstrip('.')}.") from error
+
+
+def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """`values` with assignments like `optim.lr=1e-3` made (the right side is read as YAML). The input is unchanged."""
+    result = _copy(values)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set takes key=value, for example optim.lr=1e-3; '{assignment}' is not of that form.")
+        section = result
+        *parents, last = key.strip().split(".")
+        for parent in parents:
+            child = section.get(parent)
+            if child is None:
+                child = section[parent] = {}
+            if not isinstance(child, dict):
+                raise UserError(f"--set {assignment}: '{parent}' is a single value, it has no '{last}' below it.")
+            section = child
+        section[last] = read_scalar(text)
+    return result
+
+
+def read_scalar(text: str) -> Any:
+    """A YAML value; unlike YAML 1.1, `1e-3` is a number."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"'{text}' is not a YAML value.") from error
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file (`yaml.safe_load`)."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold a mapping of settings (key: value); it holds {type(values).__name__}.")
+    return values
+
+
+def dump_yaml(model: BaseModel) -> str:
+    """The model as YAML text, keys in the order of their declaration."""
+    return str(yaml.safe_dump(model.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+def _closest_key(model: type[BaseModel], location: list[str]) -> str:
+    *parents, key = location
+    section: type[BaseModel] | None = model
+    for parent in parents:
+        field = section.model_fields.get(parent) if section is not None else None
+        section = _model_of(field.annotation) if field is not None else None
+    known = list(section.model_fields) if section is not None else []
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    prefix = ".".join(parents)
+    if close:
+        return f"Did you mean '{prefix + '.' if prefix else ''}{close[0]}'?"
+    return f"Valid here: {', '.join(known)}." if known else ""
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((found for part in get_args(annotation) if (found := _model_of(part))), None)
+    return None
