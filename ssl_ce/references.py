@@ -12,12 +12,16 @@ This module only takes the text apart; the rooms that own descriptors and inpain
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from ssl_ce.errors import UserError
+from ssl_ce.files import digest
 from ssl_ce.settings import read_scalar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SCHEMES = ("init", "random", "torchvision", "timm", "file", "nearest")
 
@@ -72,3 +76,35 @@ def parse_reference(text: str) -> Reference:
     if not target or (at and not tap):
         raise UserError(f"The subject '{text}' is incomplete: write REF, REF@TAP or REF?key=value, for example runs/x@conv4.")
     return Reference(text, scheme or None, target, tap or None, options)
+
+
+def reference_of(name: str, subject: DataclassInstance) -> str:
+    """The shortest text that makes `subject` again, `hog?cell=4`: its init fields are its options, defaults left out."""
+    options = "&".join(f"{f.name}={_scalar(getattr(subject, f.name))}" for f in _options(subject) if getattr(subject, f.name) != f.default)
+    return f"{name}?{options}" if options else name
+
+
+def identity_of(name: str, version: int, subject: DataclassInstance) -> str:
+    """Hash of a subject that is nothing but its options. A `version` is raised when the same options give other numbers."""
+    return digest(name, str(version), *(f"{f.name}={_scalar(getattr(subject, f.name))}" for f in _options(subject)))
+
+
+def check_whole(subject: str, option: str, value: Any, low: int, high: int, multiple: int = 1) -> None:
+    """Refuse an option (`UserError`) that is no whole number in [low, high], or no multiple of `multiple`."""
+    if type(value) is not int or not low <= value <= high or value % multiple:
+        kind = "a whole number" if multiple == 1 else f"a multiple of {multiple}"
+        raise UserError(f"'{subject}' takes {option} as {kind} from {low} to {high}; {value!r} is not.")
+
+
+def check_flag(subject: str, option: str, value: Any) -> None:
+    """Refuse an option (`UserError`) that is neither true nor false."""
+    if not isinstance(value, bool):
+        raise UserError(f"'{subject}' takes {option} as true or false; {value!r} is neither.")
+
+
+def _options(subject: DataclassInstance) -> list[Any]:
+    return [f for f in fields(subject) if f.init]
+
+
+def _scalar(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

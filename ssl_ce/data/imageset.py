@@ -1,16 +1,18 @@
-"""The image-set contract: a named, ordered collection of images with optional targets, one split of a dataset."""
+"""The image-set contract: a named, ordered collection of images with targets, one split of a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Task = Literal["none", "classes", "multilabel", "boxes", "segmentation"]
-Indices = Sequence[int] | NDArray[np.int64] | Tensor
+Indices: TypeAlias = "Sequence[int] | NDArray[np.int64] | Tensor"
 
 
 @runtime_checkable

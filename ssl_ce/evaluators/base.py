@@ -74,6 +74,15 @@ class Evaluator(Protocol):
 
     def __init__(self, config: Any) -> None: ...
 
+    @property
+    def protocol(self) -> str:
+        """What records carry: `name@version`."""
+        ...
+
+    def reference(self, text: str) -> str:
+        """The subject reference that `text` means here (nn-inpainting reads "hog" as "nearest:hog")."""
+        ...
+
     def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
         """The subject that `reference` names, ready to be judged here (an untrained network calibrated on train)."""
         ...

@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from ssl_ce.errors import unknown
+from ssl_ce.settings import Settings
+
+
+class EncoderConfig(Settings):
+    """Which encoder, and its axes.
+
+    Attributes
+    ----------
+    name
+        A registered encoder: "alexnet", "dcgan".
+    width
+        Factor on the number of channels of every layer.
+    norm
+        "batch" puts BatchNorm after each convolution of an encoder whose publication has none ("none").
+    pool_free
+        Replace every pooling layer by a convolution of the same kernel and stride.
+    """
+
+    name: str = "alexnet"
+    width: PositiveFloat = 1.0
+    norm: Literal["none", "batch"] = "none"
+    pool_free: bool = False
+
+
+def build_encoder(config: EncoderConfig, size: int) -> Encoder:
+    """The encoder that `config` names, for square images of `size` pixels. Its weights follow torch's generator."""
+    from ssl_ce.networks import encoders
+
+    return encoders.get(config.name)(size, config)
 
 
 @dataclass(frozen=True)

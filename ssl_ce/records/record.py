@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ssl_ce.files import digest
 from ssl_ce.settings import Settings
@@ -29,6 +29,9 @@ class Metric(Settings):
     higher_is_better
         Which direction is bold in a table.
     """
+
+    # The PSNR of an exact fill is infinite, and must be read back as that.
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     value: float
     low: float | None = None
@@ -73,8 +76,8 @@ class Record(Settings):
     metrics
         {name: Metric}; the first is the headline.
     outcomes
-        {name: values}: one number for each test image (or each draw, under names that end in "_draws"). They are
-        kept beside the records, in a file named after the id, and are None in a record read without them.
+        {name: values}: one number for each test image (or each draw, under names that end in "_draws"). They
+        are kept beside the records, in a file named after the id, and are None in a record read without them.
     config
         The evaluator's settings.
     chosen
@@ -112,17 +115,26 @@ class Record(Settings):
             "n": dataset["n"],
             "seed": self.seed,
             "metrics": {
-                name: {"value": metric.value, "low": metric.low, "high": metric.high} for name, metric in self.metrics.items()
+                name: {"value": metric.value, "low": metric.low, "high": metric.high}
+                for name, metric in self.metrics.items()
             },
-            **{key: value for key, value in values.items() if key not in {"id", "cell", "protocol", "seed", "metrics"}},
+            **{
+                key: value
+                for key, value in values.items()
+                if key not in {"id", "cell", "protocol", "seed", "metrics"}
+            },
             "subject_identity": subject["identity"],
             "dataset_fingerprint": dataset["fingerprint"],
         }
 
 
-def cell_hash(protocol: str, config: Mapping[str, Any], subject: str, data: Mapping[str, Any], seed: int) -> str:
+def cell_hash(
+    protocol: str, config: Mapping[str, Any], subject: str, data: Mapping[str, Any], seed: int
+) -> str:
     """Hash of what a cell declares; the same before it runs and after."""
-    return digest(json.dumps([protocol, dict(config), subject, dict(data), seed], sort_keys=True, default=str))[:16]
+    return digest(
+        json.dumps([protocol, dict(config), subject, dict(data), seed], sort_keys=True, default=str)
+    )[:16]
 
 
 def record_id(cell: str, variant: Mapping[str, str], *used: str) -> str:

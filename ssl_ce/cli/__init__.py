@@ -1,0 +1,93 @@
+"""The command line. `main` turns errors into one line and an exit code; commands are imported when they are used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from ssl_ce import __version__
+from ssl_ce.errors import SslCeError
+
+# Command: where it lives, and what --help says of it without importing it.
+_COMMANDS = {
+    "quickstart": ("ssl_ce.cli.quickstart:quickstart", "Pretrain and judge a small Context Encoder on bundled digits."),
+    "pretrain": ("ssl_ce.cli.pretrain:pretrain", "Pretrain a method on your images, or go on with a run."),
+    "evaluate": ("ssl_ce.cli.evaluate:evaluate", "Judge encoders, descriptors and inpainters; write records."),
+    "results": ("ssl_ce.cli.results:results", "Show records as tables."),
+    "data": ("ssl_ce.cli.data:data", "Look at image sets and pack them."),
+    "export": ("ssl_ce.cli.export:export", "Take the encoder of a run elsewhere."),
+    "list": ("ssl_ce.cli.listing:list_", "List recipes, methods, descriptors, evaluators and more."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ce")
+def cli() -> None:
+    """Learn features by inpainting, and judge any encoder, descriptor or hole-filler honestly.
+
+    \b
+    Examples:
+      ce quickstart
+      ce pretrain ce-alexnet-96 --data photos/ --out runs/mine
+      ce evaluate linear-probe runs/mine --data photos/
+      ce evaluate inpainting runs/mine navier-stokes --data photos/ --holes center
+      ce results show results/local
+    """
+
+
+def main() -> None:
+    """Run `ce`. Exit codes: 0 done, 2 wrong input, 1 the machine failed, 75 stopped by a signal after saving."""
+    try:
+        cli.main(prog_name="ce", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        _end("Interrupted; nothing more was written.", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SslCeError as error:
+        _end(f"{'' if error.exit_code == 75 else 'Error: '}{error}", error.exit_code)
+    except KeyboardInterrupt:
+        _end("Interrupted; what was already written is whole.", 130)
+    except BrokenPipeError:
+        # The reader of our output has left (ce results show | head); nobody is there to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except MemoryError:
+        _end(_memory_advice("This machine"), 1)
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
+            raise
+        _end(_memory_advice("The device"), 1)
+
+
+def _memory_advice(who: str) -> str:
+    return f"Error: {who} ran out of memory. Use a smaller --batch-size, --size or network; what was saved is whole."
+
+
+def _end(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+__all__ = ["cli", "main"]

@@ -1,0 +1,37 @@
+"""`ce export`: the encoder of a run, in a format that others read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ssl_ce.errors import UserError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["safetensors", "torchvision", "onnx"]),
+    required=True,
+    help="safetensors: our own names; torchvision: a state dict for torchvision.models.alexnet; onnx: the network itself.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+def export(run: Path, layout: str, out: Path, force: bool) -> None:
+    """Export the encoder of RUN.
+
+    \b
+    Examples:
+      ce export runs/mine --format safetensors -o encoder.safetensors
+      ce export runs/mine --format torchvision -o alexnet.pt
+        model = torchvision.models.alexnet(); model.load_state_dict(torch.load("alexnet.pt"), strict=False)
+      ce export runs/mine --format onnx -o encoder.onnx
+    """
+    from ssl_ce.methods.export import export_encoder
+
+    if out.exists() and not force:
+        raise UserError(f"{out} exists already. Choose another file, or give --force to replace it.")
+    click.echo(export_encoder(run, layout, out))

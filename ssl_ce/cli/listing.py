@@ -1,0 +1,78 @@
+"""`ce list`: what is there to choose from, plug-ins included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import import_module, resources
+from typing import Any
+
+import click
+
+from ssl_ce.registry import Entry, Registry
+
+# Imported only when asked for: the region strategies bring torch along.
+REGISTRIES = {
+    "methods": "ssl_ce.methods:methods",
+    "descriptors": "ssl_ce.descriptors:descriptors",
+    "inpainters": "ssl_ce.inpainters:inpainters",
+    "evaluators": "ssl_ce.evaluators:evaluators",
+    "datasets": "ssl_ce.data:datasets",
+    "holes": "ssl_ce.holes:strategies",
+}
+
+
+@click.command("list")
+@click.argument("kind", metavar="KIND", type=click.Choice(["recipes", *REGISTRIES]))
+@click.option("--format", "layout", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_(kind: str, layout: str) -> None:
+    """List what is registered: recipes, methods, descriptors, inpainters, evaluators, datasets or holes.
+
+    \b
+    Examples:
+      ce list recipes
+      ce list descriptors
+      ce list evaluators --format json
+    """
+    entries = list(recipe_entries() if kind == "recipes" else registry(kind))
+    if layout == "json":
+        click.echo(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
+    else:
+        _print(kind, entries)
+
+
+def registry(kind: str) -> Registry[Any]:
+    """The registry of `kind`, one of `REGISTRIES`."""
+    module, _, attribute = REGISTRIES[kind].partition(":")
+    found: Registry[Any] = getattr(import_module(module), attribute)
+    return found
+
+
+def recipe_entries() -> Iterator[Entry]:
+    """The recipes that come with the package, by name; their targets are the files."""
+    import yaml
+
+    files = [
+        file
+        for file in resources.files("ssl_ce").joinpath("recipes").iterdir()
+        if file.name.endswith(".yaml")
+    ]
+    for file in sorted(files, key=lambda file: file.name):
+        summary = yaml.safe_load(file.read_text(encoding="utf-8")).get("summary", "")
+        yield Entry(file.name.removesuffix(".yaml"), f"ssl_ce/recipes/{file.name}", summary)
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    return {"name": entry.name, "summary": entry.summary, "target": entry.target}
+
+
+def _print(kind: str, entries: list[Entry]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "summary", box=SIMPLE_HEAD, pad_edge=False)
+    for entry in entries:
+        table.add_row(Text(entry.name, style="bold"), Text(entry.summary))
+    Console().print(table if entries else f"There are no {kind}.")

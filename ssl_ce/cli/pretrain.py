@@ -1,0 +1,174 @@
+"""`ce pretrain`: a recipe on your images, or a run that goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssl_ce.cli.data import data_options
+from ssl_ce.errors import UserError
+
+if TYPE_CHECKING:
+    from ssl_ce.data import DataOptions
+    from ssl_ce.data.packing import PackedImages
+    from ssl_ce.pretraining.recipe import Recipe
+
+
+@click.command()
+@click.argument("recipe", required=False)
+@click.option("--data", "source", metavar="REF", help="The images: a dataset's name, a folder, or a packed file.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run's directory. Default: runs/RECIPE-DATA.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run, or (with a recipe) start it there.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs.")
+@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
+@click.option("--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32.")
+@click.option("--seed", type=click.IntRange(min=0), help="Decides initial weights, order, crops and holes.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of the recipe, e.g. optim.lr=1e-3.")
+@data_options
+def pretrain(
+    recipe: str | None,
+    source: str | None,
+    out: Path | None,
+    resume: Path | None,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int | None,
+    device: str | None,
+    precision: str | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
+    **data: Any,
+) -> None:
+    """Pretrain RECIPE (a built-in name or a .yaml file) on images, leaving a run directory.
+
+    \b
+    Examples:
+      ce pretrain quickstart --data digits --out runs/digits
+      ce pretrain ce-alexnet-96 --data photos/ --epochs 20 --set optim.lr=5e-4
+      ce pretrain --resume runs/digits
+      ce pretrain ce-alexnet-96 --data photos/ --resume runs/mine     # starts or goes on
+      ce list recipes
+    """
+    if epochs and steps:
+        raise UserError("Give either --epochs or --steps, not both.")
+    given = {
+        "optim.epochs": epochs, "optim.steps": steps, "optim.batch_size": batch_size, "device": device,
+        "precision": f"'{precision}'" if precision else None, "seed": seed,
+    }  # fmt: skip
+    settings = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if epochs:
+        settings.append("optim.steps=null")
+    if steps:
+        settings.append("optim.epochs=null")
+    settings += assignments
+    if resume is not None and out is not None:
+        raise UserError("Give either --out (a new run) or --resume (a run to go on with), not both.")
+    wanted = _wanted_recipe(recipe, source, settings, data) if recipe is not None else None
+    if wanted is None and resume is None:
+        raise UserError("Name a recipe (ce list recipes) or a run to go on with (--resume RUN).")
+    if wanted is None and (settings or source):
+        raise UserError("A resumed run keeps its own settings and data. Leave them out, or start a new run with a recipe.")
+    run(wanted, out=out, resume=resume, data=data)
+
+
+def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: dict[str, Any]) -> Path:
+    """Pretrain with progress on the terminal; returns the run's path."""
+    from ssl_ce.cli.progress import training_progress
+    from ssl_ce.evaluators.online import online_knn
+    from ssl_ce.pretraining.logs import tensorboard_missing
+    from ssl_ce.pretraining.loop import Hooks
+    from ssl_ce.pretraining.loop import pretrain as train
+    from ssl_ce.pretraining.run import RunDirectory
+    from ssl_ce.report.grids import fills_grid
+
+    going_on = resume is not None and (wanted is None or RunDirectory(resume).exists())
+    if going_on:
+        assert resume is not None
+        recipe = RunDirectory(resume).recipe()
+        if wanted is not None:
+            _check_same(recipe, wanted, resume)
+        path = resume
+    else:
+        assert wanted is not None
+        recipe = wanted
+        path = resume or out or _default_out(wanted)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists already. Go on with it (ce pretrain --resume {path}) or choose another --out.")
+    manifest = RunDirectory(path).manifest()
+    if going_on and manifest.get("done"):
+        click.echo(f"{path} is finished: {manifest['step']} steps. Judge it with: ce evaluate linear-probe {path} --data {recipe.data.source}")
+        return path
+    images = _open(recipe, data)
+    if recipe.log.tensorboard and tensorboard_missing():
+        click.echo("TensorBoard is not installed, so log.csv is the only log (pip install 'ssl-ce[tensorboard]').", err=True)
+    hooks_online = online_knn(images, recipe.seed) if images.task == "classes" and recipe.log.online_every else None
+    with training_progress(str(path)) as show:
+        train(recipe, images, path, resume=going_on, hooks=Hooks(progress=show, online=hooks_online, draw=fills_grid))
+    manifest = RunDirectory(path).manifest()
+    click.echo(
+        f"{path}: {manifest['step']} steps, {manifest['images_seen']:,} images in {manifest['seconds']:.0f} s; "
+        f"encoder.safetensors, weights, log.csv and samples/ are in it."
+    )
+    return path
+
+
+def _wanted_recipe(name: str, source: str | None, settings: list[str], data: dict[str, Any]) -> Recipe:
+    from ssl_ce.pretraining.recipe import load_recipe
+
+    for option, key in (("size", "size"), ("fit", "fit"), ("data_seed", "split_seed")):
+        if data.get(option) is not None:
+            settings = [*settings, f"data.{key}={data[option]}"]
+    recipe = load_recipe(name, settings)
+    if source is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": source})})
+    if recipe.data.source is None:
+        raise UserError("Say which images to train on: --data REF (a dataset's name, a folder or a packed file).")
+    return recipe
+
+
+def _open(recipe: Recipe, data: dict[str, Any]) -> PackedImages:
+    from ssl_ce.data import open_set
+
+    assert recipe.data.source is not None
+    return open_set(recipe.data.source, recipe.data.split, data_config_options(recipe, data))
+
+
+def data_config_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
+    """How the recipe's images are opened: its own geometry, and the machine's options (--data-root, ...)."""
+    from ssl_ce.cli.data import make_data_options
+
+    settings = recipe.data
+    size = settings.size or int(recipe.method["size"])
+    return make_data_options({**data, "size": size, "fit": settings.fit, "data_seed": settings.split_seed})
+
+
+def _default_out(recipe: Recipe) -> Path:
+    source = Path(str(recipe.data.source)).name or "images"
+    return Path("runs") / f"{recipe.method['name']}-{recipe.method['size']}-{source.removesuffix('.pack')}"
+
+
+def _check_same(own: Recipe, wanted: Recipe, path: Path) -> None:
+    """A run goes on only under the recipe it was begun with; where it runs may differ."""
+    ours = _flat(own.model_dump(mode="json", exclude={"device", "summary"}))
+    theirs = _flat(wanted.model_dump(mode="json", exclude={"device", "summary"}))
+    differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"{path} was begun with {key} = {ours.get(key)} and the recipe now says {theirs.get(key)}. Go on without a "
+            f"recipe (ce pretrain --resume {path}), or start anew with another --out."
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,144 @@
+"""From a file to RGB: every common kind of image comes out right, the rest is `Unreadable` for a reason."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ssl_ce.data.options import Fit
+from ssl_ce.data.source import RawImage
+
+_EXIF_ORIENTATION = 0x0112
+
+
+class Unreadable(Exception):  # noqa: N818 - a finding about an image, handled by the packer
+    """An image that cannot be decoded; the message is the reason, without the path."""
+
+
+def decode(image: RawImage) -> Image.Image:
+    """The image as Pillow's "RGB", upright.
+
+    EXIF orientation is applied, transparency is laid on white, CMYK (Adobe's inverted too) becomes RGB, grey of
+    16 bits is scaled to 8 (v / 257, rounded). Of an animation the first frame is taken.
+
+    Raises
+    ------
+    Unreadable
+        If it is not an image, is cut off, or declares more pixels than Pillow's `MAX_IMAGE_PIXELS` (checked
+        before anything is decoded).
+    """
+    with _reasons():
+        if not isinstance(image, str | Path):
+            return _to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))
+        with _open(image) as opened:
+            opened.load()
+            return _to_rgb(_upright(opened))
+
+
+def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
+    """`image` ("RGB") as a square, by Pillow's antialiased bicubic: uint8 (3, size, size).
+
+    "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, but computes only the
+    square; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
+    """
+    width, height = image.size
+    if fit == "crop":
+        short, long = min(width, height), max(width, height)
+        resized = int(size * long / short)
+        margin = round((resized - size) / 2.0) * long / resized
+        end = margin + size * long / resized
+        box = (margin, 0, min(end, width), height) if width > height else (0, margin, width, min(end, height))
+        square = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    elif fit == "squash":
+        square = image.resize((size, size), Image.Resampling.BICUBIC)
+    else:
+        scale = size / max(width, height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        square = Image.new("RGB", (size, size))
+        square.paste(
+            image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2)
+        )
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def native_size(image: RawImage) -> tuple[int, int]:
+    """(height, width) of the upright image, from the header alone. Raises `Unreadable` like `decode`."""
+    with _reasons():
+        if not isinstance(image, str | Path):
+            pixels = np.asarray(image)
+            return int(pixels.shape[0]), int(pixels.shape[1])
+        with _open(image) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings about odd files: they tear the progress bar; what matters is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\..*")
+        yield
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever Pillow's parsers raise on a broken file into `Unreadable` with a reason in one line."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except UnidentifiedImageError as error:
+        raise Unreadable("not an image in a known format") from error
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"too large to be decoded safely: {error}") from error
+    except OSError as error:
+        raise Unreadable(error.strerror or _one_line(error)) from error
+    except Exception as error:  # a damaged file can raise nearly anything inside a parser
+        raise Unreadable(f"damaged: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _open(path: str | Path) -> Image.Image:
+    opened = Image.open(path)
+    limit = Image.MAX_IMAGE_PIXELS
+    width, height = opened.size
+    if limit is not None and width * height > limit:
+        opened.close()
+        raise Unreadable(f"{width} x {height} pixels are more than the {limit:,} that are decoded safely")
+    return opened
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # A broken EXIF block must not cost the image: it is then taken as it lies.
+    with suppress(Exception):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _scale_deep_grey(image)
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scale_deep_grey(image: Image.Image) -> Image.Image:
+    """Grey values of 16 bits (some formats hand them over as 32), or floats from 0 to 1, as 8 bits."""
+    values = np.asarray(image).astype(np.float64)
+    top = 1.0 if image.mode == "F" else 65535.0
+    if values.size and (values.min() < 0.0 or values.max() > top):
+        raise Unreadable(f"its grey values leave the range from 0 to {top:g}: convert it to 8 or 16 bits")
+    return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8)).convert("RGB")

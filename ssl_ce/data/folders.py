@@ -1,0 +1,188 @@
+"""A folder of images as a dataset. Layouts, in the order they are tried:
+
+    train/ with test/ and/or val/      splits; val/ stands in for a test/ that is missing
+    photo|images/ with label|masks/    pairs of photographs and pixel maps or boxes: the photographs are read
+    one level of class folders         classes, split by seed
+    images only                        no targets, split by seed
+
+A split folder may itself be a folder of class folders, of pairs, or of images only. Classes are numbered in
+sorted order of their names. Hidden files are passed over; so are files that are not images, but counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssl_ce.data.options import DataOptions
+from ssl_ce.data.source import Dataset, Files, Source
+from ssl_ce.data.splitting import split_by_seed
+from ssl_ce.errors import UserError
+
+EXTENSIONS = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+    )
+)
+_PHOTOS = frozenset(("photo", "photos", "image", "images", "img", "imgs", "jpegimages"))
+_BESIDE_PHOTOS = frozenset((
+    "label", "labels", "mask", "masks", "annotation", "annotations",
+    "imagesets", "segmentationclass", "segmentationobject",  # VOC's
+))  # fmt: skip
+
+
+def folder_dataset(folder: Path) -> Dataset:
+    """The dataset in `folder`, which must exist. Raises `UserError` where no image lies in it."""
+    folder = folder.expanduser().resolve()
+    if (folder / "train").is_dir():
+        places = {"train": "train"}
+        if (folder / "val").is_dir():
+            places["val" if (folder / "test").is_dir() else "test"] = "val"
+        if (folder / "test").is_dir():
+            places["test"] = "test"
+        return Dataset(tuple(places), lambda split, _: _read_split_folder(folder, split, places[split]))
+    return Dataset(
+        ("train", "test", "all"), lambda split, options: _read_split_by_seed(folder, split, options)
+    )
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """What lies in one folder: paths of images relative to it, and the class of each, or None."""
+
+    names: list[str]
+    classes: list[str] | None
+    ignored: int
+
+
+def _read_split_folder(folder: Path, split: str, place: str) -> Source:
+    listing = _list(folder / place)
+    known = set(listing.classes or ())
+    if split != "train" and listing.classes is not None:
+        train = _list(folder / "train")
+        if train.classes is not None:
+            strange = sorted(known - set(train.classes))
+            if strange:
+                raise UserError(
+                    f"{folder / place} has classes that {folder / 'train'} has not: {_some(strange)}. "
+                    "Name the class folders alike in every split."
+                )
+            known = set(train.classes)
+    return _source(folder, split, listing, sorted(known), place)
+
+
+def _read_split_by_seed(folder: Path, split: str, options: DataOptions) -> Source:
+    listing = _list(folder)
+    whole = _source(folder, split, listing, sorted(set(listing.classes or ())), "")
+    if split == "all":
+        return whole
+    labels = np.zeros(len(whole), dtype=np.int64) if whole.targets is None else whole.targets
+    train, test = split_by_seed(listing.names, labels, round(options.test_share * len(whole)), options.seed)
+    chosen = train if split == "train" else test
+    if len(chosen) == 0:
+        raise UserError(
+            f"{folder} holds {len(whole)} images, too few for a {split} split of their own. "
+            "Add images, or give a folder with train/ and test/."
+        )
+    return Source(
+        name=whole.name,
+        split=split,
+        images=Files(folder, [listing.names[i] for i in chosen]),
+        task=whole.task,
+        classes=whole.classes,
+        targets=None if whole.targets is None else whole.targets[chosen],
+        origin={"split_seed": options.seed, "test_share": options.test_share},
+        ignored=whole.ignored,
+    )
+
+
+def _source(folder: Path, split: str, listing: _Listing, classes: list[str], place: str) -> Source:
+    numbers = {name: number for number, name in enumerate(classes)}
+    labelled = listing.classes is not None
+    return Source(
+        name=folder.name,
+        split=split,
+        images=Files(folder / place, listing.names),
+        task="classes" if labelled else "none",
+        classes=tuple(classes),
+        targets=np.array([numbers[c] for c in listing.classes], dtype=np.int64) if listing.classes else None,
+        origin={"folder": place} if place else {},
+        ignored=listing.ignored,
+    )
+
+
+def _list(folder: Path) -> _Listing:
+    """The images of one split. Class folders are searched to any depth; empty ones are no classes."""
+    subfolders, files = _visible(folder)
+    images = sorted(name for name in files if _is_image(name))
+    ignored = len(files) - len(images)
+    below = {name: sorted(_walk(folder, name)) for name in subfolders}
+    ignored += sum(not _is_image(name) for names in below.values() for name in names)
+    full = {name: found for name, names in below.items() if (found := [n for n in names if _is_image(n)])}
+    photos = [name for name in subfolders if name.casefold() in _PHOTOS]
+    if images and full and any(name.casefold() not in _BESIDE_PHOTOS for name in full):
+        raise UserError(
+            f"{folder} holds both images ({images[0]}) and folders of images ({next(iter(full))}/). "
+            "Move the images into class folders, or all of them into one folder."
+        )
+    if images:
+        return _Listing(images, None, ignored)
+    if (
+        len(photos) == 1
+        and photos[0] in full
+        and all(n.casefold() in _PHOTOS | _BESIDE_PHOTOS for n in subfolders)
+    ):
+        return _Listing(full[photos[0]], None, sum(not _is_image(name) for name in below[photos[0]]))
+    if not full:
+        others = f" The {ignored} files there are of other kinds." if ignored else ""
+        raise UserError(
+            f"No images in {folder}: it should hold JPEG, PNG, WebP or BMP files, or folders of them.{others}"
+        )
+    return _Listing(
+        [name for names in full.values() for name in names],
+        [label for label, names in full.items() for _ in names],
+        ignored,
+    )
+
+
+def _visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in `folder`, sorted, hidden ones left out."""
+    try:
+        with os.scandir(folder) as entries:
+            seen = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"Cannot read the folder {folder}: {error.strerror}.") from error
+    return [name for name, is_dir in seen if is_dir], [name for name, is_dir in seen if not is_dir]
+
+
+def _walk(folder: Path, below: str) -> Iterator[str]:
+    """Files at any depth of `folder / below`, as paths relative to `folder`."""
+    subfolders, files = _visible(folder / below)
+    for name in files:
+        yield f"{below}/{name}"
+    for name in subfolders:
+        yield from _walk(folder, f"{below}/{name}")
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a million names, no Path objects
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,117 @@
+"""Packed sets: images decoded once to uint8 at a fixed size, in one memory-mapped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssl_ce.data.imageset import ImageSet, Indices, Task
+from ssl_ce.data.packfile import PIXELS_AT, Metadata, verify
+from ssl_ce.files import digest
+
+
+class PackedImages:
+    """An image set in a packed file (the `ImageSet` contract). Pixels stay on disk until they are read.
+
+    Open one with `PackedImages.open(path)`, or `ssl_ce.data.open_set`, which packs what is not packed yet.
+
+    Attributes
+    ----------
+    path, metadata
+        The file, and what it says about itself: geometry, unreadable images, ...
+    unreadable
+        Number of images of the source that could not be read and are not here.
+    """
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.name = metadata.name
+        self.split = metadata.split
+        self.task: Task = metadata.task
+        self.classes = metadata.classes
+        self.fingerprint = metadata.fingerprint
+        self.size: tuple[int, int] | None = (metadata.size, metadata.size)
+        self.source: dict[str, Any] = dict(metadata.source)
+        self.unreadable = metadata.unreadable_count
+        shape = (metadata.n, 3, metadata.size, metadata.size)
+        self._pixels = np.memmap(path, dtype=np.uint8, mode="r", offset=PIXELS_AT, shape=shape)
+        self._targets = np.fromfile(
+            path, dtype="<i8", count=int(np.prod(metadata.targets_shape)), offset=metadata.targets_at
+        ).reshape(metadata.targets_shape)
+
+    @classmethod
+    def open(cls, path: Path) -> PackedImages:
+        """The packed set in `path`, verified. Raises `UserError` if it is cut off, altered or none."""
+        return cls(path, verify(path))
+
+    def __len__(self) -> int:
+        return self.metadata.n
+
+    def read(self, indices: Indices) -> Tensor:
+        """Images as uint8 (n, 3, size, size), a copy on the CPU. Raises `IndexError` beyond the set."""
+        rows = _rows(indices, len(self))
+        if len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+            return torch.from_numpy(np.array(self._pixels[rows[0] : rows[-1] + 1]))
+        return torch.from_numpy(np.asarray(self._pixels[rows]))
+
+    def read_one(self, index: int) -> Tensor:
+        """One image at the size it is packed in: uint8 (3, size, size)."""
+        return self.read([index])[0]
+
+    def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
+        """Targets of `indices` (all when None): int64 (n,) classes, (n, classes) multilabel, (n, 0) none."""
+        chosen = self._targets if indices is None else self._targets[_rows(indices, len(self))]
+        return chosen.astype(np.int64)
+
+    def subset(self, indices: Indices, split: str) -> Subset:
+        """The images at `indices`, in that order, as an image set of their own that is called `split`."""
+        return Subset(self, indices, split)
+
+
+class Subset:
+    """A part of an image set, in an order of its own, as an image set: held-out train images, for example."""
+
+    def __init__(self, parent: ImageSet, indices: Indices, split: str) -> None:
+        self._parent = parent
+        self._rows = _rows(indices, len(parent))
+        self.name = parent.name
+        self.split = split
+        self.task: Task = parent.task
+        self.classes = parent.classes
+        self.fingerprint = digest(parent.fingerprint, self._rows.tobytes())
+        self.size = parent.size
+        self.source: dict[str, Any] = {**parent.source, "part_of": parent.split}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, indices: Indices) -> Tensor:
+        """Images as uint8 (n, 3, height, width), on the CPU."""
+        return self._parent.read(self._rows[_rows(indices, len(self))])
+
+    def read_one(self, index: int) -> Tensor:
+        """One image: uint8 (3, height, width)."""
+        return self._parent.read_one(int(self._rows[_rows([index], len(self))][0]))
+
+    def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
+        """Targets of `indices` (all when None)."""
+        return self._parent.targets(self._rows if indices is None else self._rows[_rows(indices, len(self))])
+
+
+def _rows(indices: Indices, count: int) -> NDArray[np.int64]:
+    """Row numbers as int64 (n,), each checked to lie in [0, count)."""
+    given = indices.cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
+    if given.size and not np.issubdtype(given.dtype, np.integer):
+        raise TypeError(f"indices are whole numbers; these are {given.dtype}")
+    rows = given.astype(np.int64).reshape(-1)
+    if rows.size and (rows.min() < 0 or rows.max() >= count):
+        raise IndexError(
+            f"indices must lie in 0 ... {count - 1}; these reach from {rows.min()} to {rows.max()}"
+        )
+    return rows

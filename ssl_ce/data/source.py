@@ -1,0 +1,117 @@
+"""What is packed: a `Source` lists the undecoded images of one split, a `Dataset` names its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ssl_ce.files import digest
+
+if TYPE_CHECKING:
+    from ssl_ce.data.imageset import Task
+    from ssl_ce.data.options import DataOptions
+
+RawImage = Path | str | NDArray[np.uint8] | Image.Image
+
+
+@dataclass(frozen=True)
+class Source:
+    """An ordered list of images of one split, not decoded yet, with their targets.
+
+    Attributes
+    ----------
+    name, split, task, classes
+        As an image set has them (`ssl_ce.data.imageset.ImageSet`).
+    images
+        Each a file's path, or an image in memory: uint8 (h, w) or (h, w, 3), or one of Pillow's.
+    targets
+        int64 (n,) class numbers for "classes"; (n, classes) for "multilabel", 1 = there, 0 = not, -1 = there
+        but marked as difficult, not to be scored (VOC); None for "none".
+    origin
+        What decided which images these are: {"split_seed": 0, "test_share": 0.2}, or {"folder": "val"}.
+    ignored
+        Files beside the images that are not images.
+    """
+
+    name: str
+    split: str
+    images: Sequence[RawImage]
+    task: Task = "none"
+    classes: tuple[str, ...] = ()
+    targets: NDArray[np.int64] | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    ignored: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def label(self, index: int) -> str:
+        """What the image is called in messages: its path, or its number."""
+        image = self.images[index]
+        return str(image) if isinstance(image, str | Path) else f"image {index} of {self.name}, {self.split}"
+
+    def identity(self) -> str:
+        """A hash that changes when an image, its place or its target does, without decoding anything.
+
+        Files count by path, size and times: a write changes the inode's time even where the other two stay.
+        """
+        parts: list[bytes | str | memoryview] = [self.name, self.split, self.task, *self.classes]
+        parts.append(b"" if self.targets is None else self.targets.tobytes())
+        parts += [_stamp(image) for image in self.images]
+        return digest(*parts)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a reference leads to: the splits it has, and how to list the images of one.
+
+    Attributes
+    ----------
+    splits
+        Their names in order, "train" first.
+    read
+        Called as `read(split, options)` with one of `splits`. Raises `UserError` if the files are not there.
+    size
+        Side of packed images unless another is asked for.
+    """
+
+    splits: tuple[str, ...]
+    read: Callable[[str, DataOptions], Source]
+    size: int = 128
+
+
+class Files(Sequence[Path]):
+    """Paths below one folder, kept as short strings: a million of them take little memory."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.folder = folder
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Files: ...
+    def __getitem__(self, index: int | slice) -> Path | Files:
+        if isinstance(index, slice):
+            return Files(self.folder, self.names[index])
+        return self.folder / self.names[index]
+
+
+def _stamp(image: RawImage) -> str:
+    if isinstance(image, str | Path):
+        try:
+            status = Path(image).stat()
+        except OSError:
+            return f"{image} missing"
+        return f"{image} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    pixels = np.asarray(image)
+    return digest(str(pixels.shape), pixels.tobytes())

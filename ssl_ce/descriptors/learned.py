@@ -1,0 +1,134 @@
+"""A network as a descriptor: one tap of an encoder, pooled to a small grid."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_ce.data.imageset import ImageSet
+from ssl_ce.errors import UserError, unknown
+from ssl_ce.files import digest
+from ssl_ce.images import as_holes, as_images
+from ssl_ce.methods.saved import state_hash
+from ssl_ce.networks.encoder import Encoder, tap_shape
+
+_BATCH = 64
+_CALIBRATION_IMAGES = 1024
+
+
+class NetworkDescriptor:
+    """Features of an encoder at one tap.
+
+    Images of another size than the encoder's are resized to it (antialiased bicubic). Missing pixels are set to
+    `mean_fill` before anything else, so nothing under a hole is seen.
+
+    Parameters
+    ----------
+    name
+        The reference that makes it again.
+    encoder
+        An `Encoder` that is also an `nn.Module`; it is put into evaluation mode.
+    tap
+        One of `encoder.taps`; None takes the last.
+    pool
+        The map is average-pooled to at most `pool` x `pool` cells (a smaller map stays as it is) and flattened.
+        1 is global average pooling; "flat" keeps the whole map.
+    mean_fill
+        RGB of 255 that stands for missing pixels: what the network was trained with.
+    untrained
+        The weights were never trained, so BatchNorm statistics must be calibrated before a fair comparison.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        tap: str | None = None,
+        *,
+        pool: int | str = 4,
+        mean_fill: tuple[int, int, int] = (117, 104, 123),
+        untrained: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        if pool != "flat" and (not isinstance(pool, int) or pool < 1):
+            raise UserError(f"In the subject '{name}', pool is {pool!r}; give a grid side (pool=1, pool=4) or pool=flat.")
+        if tap is not None and tap not in encoder.taps:
+            raise unknown(f"tap of {name.partition('@')[0]}", tap, encoder.taps)
+        assert isinstance(encoder, nn.Module)
+        self.name = name
+        self.encoder: Any = encoder.to(device).eval()
+        self.tap = tap or list(encoder.taps)[-1]
+        self.pool = pool
+        self.mean_fill = mean_fill
+        self.needs_calibration = untrained and any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules())
+        self._device = torch.device(device)
+        self._untrained = untrained
+        self.identity = digest("network", self.state_hash(), self.tap, str(pool), str(encoder.input), str(mean_fill))
+
+    def dim(self, height: int, width: int) -> int:
+        """Length of the vector; the same for images of any size."""
+        channels, rows, columns = tap_shape(self.encoder, self.tap)
+        if isinstance(self.pool, int):
+            rows, columns = min(rows, self.pool), min(columns, self.pool)
+        return channels * rows * columns
+
+    @torch.no_grad()
+    def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
+        """uint8 (n, 3, h, w), optional bool holes (n, 1, h, w), True = missing -> float32 (n, dim), on the CPU."""
+        images = as_images(images)
+        holes = None if holes is None else as_holes(holes, images)
+        self.encoder.eval()
+        parts = [
+            self._describe(images[start : start + _BATCH], None if holes is None else holes[start : start + _BATCH])
+            for start in range(0, len(images), _BATCH)
+        ]
+        return torch.cat(parts) if parts else torch.empty(0, self.dim(*images.shape[2:]))
+
+    def state_hash(self) -> str:
+        """Hash of the encoder's parameters and buffers as they are now."""
+        return state_hash(self.encoder)
+
+    @torch.no_grad()
+    def calibrated(self, images: ImageSet) -> NetworkDescriptor:
+        """A copy whose BatchNorm statistics are the averages over up to 1,024 of `images`, evenly spread."""
+        encoder = copy.deepcopy(self.encoder)
+        norms = [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+            norm.train()
+        count = min(len(images), _CALIBRATION_IMAGES)
+        indices = torch.linspace(0, len(images) - 1, count).round().long()
+        for batch in indices.split(_BATCH):
+            encoder.maps(self._network_input(images.read(batch)), [list(encoder.taps)[-1]])
+        return NetworkDescriptor(
+            self.name, encoder, self.tap, pool=self.pool, mean_fill=self.mean_fill, device=str(self._device)
+        )
+
+    def trainable(self) -> Encoder:
+        """A fresh copy of the encoder in training mode, every parameter requiring gradients."""
+        encoder: Any = copy.deepcopy(self.encoder).train().requires_grad_(True)
+        return encoder  # type: ignore[no-any-return]
+
+    def _describe(self, images: Tensor, holes: Tensor | None) -> Tensor:
+        images = images.to(self._device)
+        if holes is not None:
+            fill = torch.tensor(self.mean_fill, dtype=torch.uint8, device=self._device).view(1, 3, 1, 1)
+            images = torch.where(holes.to(self._device), fill, images)
+        found: Tensor = self.encoder.maps(self._network_input(images), [self.tap])[self.tap]
+        if isinstance(self.pool, int):
+            found = F.adaptive_avg_pool2d(found, (min(found.shape[2], self.pool), min(found.shape[3], self.pool)))
+        return found.flatten(1).float().cpu()
+
+    def _network_input(self, images: Tensor) -> Tensor:
+        spec = self.encoder.input
+        x = images.to(self._device)
+        if x.shape[2:] != (spec.size, spec.size):
+            x = F.interpolate(x.float(), size=(spec.size, spec.size), mode="bicubic", antialias=True, align_corners=False)
+            x = x.round().clamp(0, 255)
+        normalized: Tensor = spec.normalize(x)
+        return normalized

@@ -1,0 +1,106 @@
+"""From a subject reference to a descriptor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ssl_ce.descriptors import descriptors
+from ssl_ce.descriptors.base import Descriptor
+from ssl_ce.descriptors.learned import NetworkDescriptor
+from ssl_ce.errors import UserError, unknown
+from ssl_ce.methods.saved import load_run
+from ssl_ce.networks import encoders
+from ssl_ce.networks.encoder import Encoder, EncoderConfig, build_encoder
+from ssl_ce.references import Reference, parse_reference
+from ssl_ce.settings import parse
+
+T = TypeVar("T")
+
+
+def load(text: str, device: str = "cpu") -> Descriptor:
+    """The descriptor that a reference names. See `ssl_ce.references` for the grammar."""
+    reference = parse_reference(text)
+    if reference.scheme is None and reference.target in descriptors:
+        if reference.tap is not None:
+            raise UserError(f"'{reference.target}' has no taps; write its options after '?', as in hog?cell=4.")
+        return call_with_options(descriptors.get(reference.target), reference)
+    if reference.scheme in (None, "init"):
+        return _of_run(reference, device)
+    if reference.scheme == "nearest":
+        raise UserError(f"'{text}' fills holes and describes nothing; use it with ce evaluate inpainting or nn-inpainting.")
+    options = dict(reference.options)
+    pool = options.pop("pool", 4)
+    encoder, untrained = _external(reference, options)
+    if options:
+        raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", "width", "norm", "pool_free", "seed"))
+    return NetworkDescriptor(
+        text, encoder, reference.tap, pool=pool, mean_fill=_mean_of(encoder), untrained=untrained, device=device
+    )
+
+
+def call_with_options(target: Callable[..., T], reference: Reference, **extra: Any) -> T:
+    """Call a registered target with a reference's options; one it does not take is an error that names those it does."""
+    known = [name for name in inspect.signature(target).parameters if name not in extra]
+    for option in reference.options:
+        if option not in known:
+            raise unknown(f"option of '{reference.target}'", option, known)
+    return target(**reference.options, **extra)
+
+
+def _of_run(reference: Reference, device: str) -> NetworkDescriptor:
+    path = Path(reference.target)
+    if not path.exists() and reference.scheme is None and len(path.parts) == 1:
+        raise unknown("descriptor or run", reference.target, descriptors.names())
+    initial = reference.scheme == "init"
+    method = load_run(path, initial=initial)
+    options = dict(reference.options)
+    pool = options.pop("pool", 4)
+    if options:
+        raise unknown(f"option of '{reference.text}'", next(iter(options)), ("pool",))
+    mean_fill = getattr(getattr(method, "config", None), "mean_fill", _mean_of(method.encoder))
+    return NetworkDescriptor(
+        reference.text, method.encoder, reference.tap, pool=pool, mean_fill=tuple(mean_fill), untrained=initial, device=device
+    )
+
+
+def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, bool]:
+    """The encoder of `random:`, `torchvision:`, `timm:` or `file:`, and whether it is untrained. Takes its options."""
+    from ssl_ce.descriptors.external import file_encoder, timm_encoder, torchvision_encoder
+
+    scheme, target = reference.scheme, reference.target
+    makers = {"torchvision": torchvision_encoder, "timm": timm_encoder}
+    if scheme == "file":
+        size = int(options.pop("size", 227))
+        prefix, partial = str(options.pop("prefix", "")), bool(options.pop("partial", False))
+        return file_encoder(Path(target), _encoder_config(options, options.pop("encoder", "alexnet")), size, prefix=prefix, partial=partial), False
+    if scheme in makers:
+        return makers[scheme](target, pretrained=True), False
+    seed = int(options.pop("seed", 0))
+    inner, colon, name = target.partition(":")
+    if colon and inner in makers:
+        return makers[inner](name, pretrained=False, seed=seed), True
+    if target not in encoders:
+        raise unknown("encoder", target, [*encoders.names(), "torchvision:resnet18", "timm:resnet18"])
+    return _untrained(target, int(options.pop("size", 128)), options, seed), True
+
+
+def _untrained(name: str, size: int, options: dict[str, Any], seed: int) -> Encoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_encoder(_encoder_config(options, name), size)
+
+
+def _encoder_config(options: dict[str, Any], name: str) -> EncoderConfig:
+    taken: Mapping[str, Any] = {key: options.pop(key) for key in ("width", "norm", "pool_free") if key in options}
+    return parse(EncoderConfig, {"name": name, **taken}, "the subject's options")
+
+
+def _mean_of(encoder: Encoder) -> tuple[int, int, int]:
+    """The grey or colour that the encoder's normalisation maps to 0."""
+    red, green, blue = (round(255 * value) for value in encoder.input.mean)
+    return red, green, blue

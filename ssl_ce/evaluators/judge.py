@@ -1,0 +1,73 @@
+"""Judging several subjects with one evaluator: all are checked first, and each must come out as it went in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ssl_ce.descriptors import descriptors
+from ssl_ce.errors import MachineError
+from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator
+from ssl_ce.inpainters import inpainters
+from ssl_ce.records.record import Record
+from ssl_ce.references import parse_reference
+
+INIT = "{init}"
+
+
+def judge(
+    evaluator: Evaluator,
+    references: Iterable[str],
+    data: EvaluationData,
+    env: Env,
+    store_append: Callable[[Record], None],
+) -> list[Record]:
+    """Judge the subjects that `references` name, one after the other, and store each record as soon as it comes.
+
+    Raises
+    ------
+    UserError
+        If a subject cannot be resolved or does not fit; then none was judged.
+    MachineError
+        If the hash of a subject's parameters and buffers changed while it was judged; that result is not stored.
+    """
+    subjects = [evaluator.resolve(reference, data, env.device) for reference in references]
+    for subject in subjects:
+        evaluator.check(subject, data)
+    records: list[Record] = []
+    for subject in subjects:
+        env.say(f"{evaluator.name}: {subject.name}")
+        before = subject.state_hash()
+        for record in evaluator.run(subject, data, env):
+            if subject.state_hash() != before:
+                raise MachineError(
+                    f"{subject.name} was changed by its evaluation: its weights or buffers are not what they were. "
+                    f"Its result was not stored; {len(records)} records before it were."
+                )
+            store_append(record)
+            records.append(record)
+    return records
+
+
+def with_floors(evaluator: type[Evaluator] | Evaluator, references: Iterable[str]) -> list[str]:
+    """`references`, then the evaluator's floors, each once; "{init}" is the untrained twin of each that has one."""
+    subjects = list(references)
+    twins = [twin for reference in subjects if (twin := untrained_twin(reference)) is not None]
+    floors = [found for floor in evaluator.floors for found in (twins if floor == INIT else [floor])]
+    return list(dict.fromkeys([*subjects, *floors]))
+
+
+def untrained_twin(reference: str) -> str | None:
+    """The same network before training; None for what was never trained.
+
+    `runs/x@conv4` -> `init:runs/x@conv4`; `nearest:runs/x` -> `nearest:init:runs/x`; `torchvision:resnet18` ->
+    `random:torchvision:resnet18`.
+    """
+    parsed = parse_reference(reference)
+    if parsed.scheme == "nearest":
+        inner = untrained_twin(parsed.target)
+        return None if inner is None else f"nearest:{inner}"
+    if parsed.scheme in ("torchvision", "timm"):
+        return f"random:{reference}"
+    if parsed.scheme is not None or parsed.target in descriptors or parsed.target in inpainters:
+        return None
+    return f"init:{reference}"

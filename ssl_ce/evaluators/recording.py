@@ -1,0 +1,100 @@
+"""The one place where an evaluator's numbers become a record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ssl_ce import manifest
+from ssl_ce.data.imageset import ImageSet
+from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator, Subject
+from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo, cell_hash, record_id
+from ssl_ce.settings import Settings
+
+
+def make_record(
+    evaluator: Evaluator,
+    subject: Subject,
+    data: EvaluationData,
+    env: Env,
+    *,
+    variant: Mapping[str, str],
+    metrics: Mapping[str, Metric],
+    outcomes: Mapping[str, ArrayLike],
+    chosen: Mapping[str, Any] | None = None,
+    started: float,
+) -> Record:
+    """The record of one result.
+
+    Parameters
+    ----------
+    variant
+        What sets this row apart from others of the protocol.
+    metrics
+        {name: Metric}, the headline first.
+    outcomes
+        {name: one number for each test image}, or for each draw under names that end in "_draws".
+    chosen
+        What was selected, and on which split.
+    started
+        `time.perf_counter()` when the work on this result began.
+    """
+    cell = cell_of(evaluator, subject.name, data, env.seed)
+    used = [images.fingerprint for images in (data.test, data.train) if images is not None]
+    return Record(
+        id=record_id(cell, variant, subject.identity, *used),
+        cell=cell,
+        protocol=evaluator.protocol,
+        variant=dict(variant),
+        subject=SubjectInfo(name=subject.name, identity=subject.identity),
+        dataset=dataset_info(data.test),
+        train=None if data.train is None else dataset_info(data.train),
+        seed=env.seed,
+        metrics=dict(metrics),
+        config=evaluator.config.model_dump(mode="json"),
+        chosen=dict(chosen or {}),
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_mb=round(manifest.peak_memory_mb(), 1),
+        machine=manifest.describe_machine(str(env.device)),
+        outcomes={name: np.asarray(values, dtype=np.float64).tolist() for name, values in outcomes.items()},
+    )
+
+
+def cell_of(evaluator: Evaluator, subject: str, data: EvaluationData, seed: int) -> str:
+    """Hash of what is declared: protocol, settings, the subject's reference, how the data were asked for, the seed."""
+    sets = {"test": data.test, "train": data.train}
+    declared = {
+        role: {"name": images.name, "split": images.split, **images.source}
+        for role, images in sets.items()
+        if images is not None
+    }
+    return cell_hash(evaluator.protocol, evaluator.config.model_dump(mode="json"), subject, declared, seed)
+
+
+def dataset_info(images: ImageSet) -> DatasetInfo:
+    """What a record says of an image set."""
+    return DatasetInfo(
+        name=images.name,
+        split=images.split,
+        fingerprint=images.fingerprint,
+        n=len(images),
+        size=images.size,
+        source=dict(images.source),
+    )
+
+
+def departures(config: Settings, *told_otherwise: str) -> dict[str, str]:
+    """Settings that are not the preset's own, for a row's `variant`: a changed constant is never hidden.
+
+    `told_otherwise` names the settings that the variant states in its own words.
+    """
+    preset = type(config)().model_dump(mode="json")
+    return {
+        name: str(value)
+        for name, value in config.model_dump(mode="json").items()
+        if name not in told_otherwise and value != preset[name]
+    }

@@ -1,0 +1,130 @@
+"""Methods as recipes describe them and as runs keep them.
+
+A run directory holds `recipe.yaml` (its `method` section and seed build the networks), `weights.safetensors`
+(all networks), `encoder.safetensors` (the part that is judged) and `encoder-initial.safetensors` (the same before
+training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ssl_ce.errors import UserError
+from ssl_ce.files import atomic_write, digest
+from ssl_ce.methods import methods
+from ssl_ce.methods.base import Method
+from ssl_ce.settings import parse, read_yaml
+
+RECIPE = "recipe.yaml"
+WEIGHTS = "weights.safetensors"
+ENCODER = "encoder.safetensors"
+INITIAL_ENCODER = "encoder-initial.safetensors"
+
+
+def parse_method(section: Mapping[str, Any], where: str) -> tuple[str, Any]:
+    """A recipe's `method` section -> (registered name, the method's frozen configuration)."""
+    values = dict(section)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"In {where}: 'method.name' is missing. Known methods: {', '.join(methods.names())}.")
+    config_class = methods.get(name).Config  # type: ignore[attr-defined]
+    return name, parse(config_class, values, f"{where}, section 'method'")
+
+
+def build_method(section: Mapping[str, Any], seed: int, where: str = "the recipe") -> Method:
+    """The method that a recipe's `method` section describes, with the initial weights of `seed`."""
+    name, config = parse_method(section, where)
+    return methods.get(name)(config, seed)
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a directory that a pretraining left, with weights in it."""
+    return (path / RECIPE).is_file() and (path / WEIGHTS).is_file()
+
+
+def load_run(path: Path, *, initial: bool = False) -> Method:
+    """The method of a run, in evaluation mode, trained; or (`initial`) its encoder as it was before training.
+
+    Raises
+    ------
+    UserError
+        If `path` is not a run, or its weights do not fit its recipe.
+    """
+    recipe = read_run_recipe(path)
+    method = build_method(recipe["method"], int(recipe.get("seed", 0)), f"{path / RECIPE}")
+    if initial:
+        load_weights(method.networks["encoder"], read_safetensors(path / INITIAL_ENCODER), path / INITIAL_ENCODER)
+    else:
+        load_weights(nn.ModuleDict(method.networks), read_safetensors(path / WEIGHTS), path / WEIGHTS)
+    for network in method.networks.values():
+        network.eval()
+    return method
+
+
+def read_run_recipe(path: Path) -> dict[str, Any]:
+    """The resolved recipe of a run, as a mapping with at least `method`."""
+    if not path.is_dir():
+        raise UserError(f"There is no run at {path}. Make one with: ce pretrain RECIPE --data REF --out {path}")
+    if not (path / RECIPE).is_file():
+        raise UserError(f"{path} is a directory, but not a run: it holds no {RECIPE}.")
+    recipe = read_yaml(path / RECIPE)
+    if not isinstance(recipe.get("method"), dict):
+        raise UserError(f"{path / RECIPE} has no 'method' section; the run is damaged.")
+    if not (path / WEIGHTS).is_file():
+        raise UserError(f"The run {path} has no weights yet. Let it reach a checkpoint: ce pretrain --resume {path}")
+    return recipe
+
+
+def save_weights(networks: Mapping[str, nn.Module], path: Path) -> None:
+    """Write {network.parameter: tensor} of `networks` to a safetensors file, atomically."""
+    save_tensors(nn.ModuleDict(dict(networks)).state_dict(), path)
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file, atomically."""
+    with atomic_write(path) as temporary:
+        safetensors.torch.save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.") from error
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}.") from error
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load `state` into `module`, every key and shape of it, or raise a `UserError` that names the first misfit."""
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    misshapen = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if missing or unexpected or misshapen:
+        if misshapen:
+            key = misshapen[0]
+            example = f"{key} is {tuple(state[key].shape)} in the file and {tuple(own[key].shape)} in the network"
+        else:
+            example = f"{missing[0]} is missing" if missing else f"{unexpected[0]} has no place"
+        raise UserError(
+            f"The weights in {path} are of another architecture: {len(own) - len(missing) - len(misshapen)} of "
+            f"{len(own)} tensors fit ({example})."
+        )
+    module.load_state_dict(dict(state))
+
+
+def state_hash(module: nn.Module) -> str:
+    """Hash of a module's parameters and buffers, names and values."""
+    parts: list[bytes | str] = []
+    for key, value in module.state_dict().items():
+        parts += [key, value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()]
+    return digest(*parts)

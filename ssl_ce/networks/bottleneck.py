@@ -1,0 +1,48 @@
+"""What stands between encoder and decoder, and lets information travel across the whole image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ce.networks.dcgan import initialize
+
+
+class ChannelwiseFullyConnected(nn.Module):
+    """Connects all positions within each feature map, and no two maps: m maps of n x n give m·n⁴ weights.
+
+    Source: Pathak et al. 2016, section 3.1 ("Channel-wise fully-connected layer").
+
+    Parameters
+    ----------
+    channels, side
+        m and n.
+    """
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        positions = side * side
+        self.weight = nn.Parameter(torch.empty(channels, positions, positions))
+        # ReLU follows one convolution later; this keeps the variance of the maps as it is.
+        nn.init.normal_(self.weight, 0.0, positions**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, m, side, side) -> the same shape: out[c, q] = sum over p of in[c, p] · weight[c, p, q]."""
+        mixed = torch.einsum("ncp,cpq->ncq", x.flatten(2), self.weight)
+        return mixed.reshape(x.shape)
+
+
+def channelwise_bottleneck(channels: int, side: int) -> nn.Sequential:
+    """The paper's bottleneck: channel-wise fully connected, then a 1 x 1 convolution across maps, then ReLU."""
+    mixing = nn.Conv2d(channels, channels, 1)
+    nn.init.kaiming_normal_(mixing.weight, nonlinearity="relu")
+    assert mixing.bias is not None
+    nn.init.zeros_(mixing.bias)
+    return nn.Sequential(ChannelwiseFullyConnected(channels, side), mixing, nn.ReLU())
+
+
+def convolution_bottleneck(channels: int, side: int, dim: int) -> nn.Sequential:
+    """The public code's bottleneck: one convolution over the whole map to `dim` numbers: (n, dim, 1, 1)."""
+    bottleneck = nn.Sequential(nn.Conv2d(channels, dim, side, bias=False), nn.BatchNorm2d(dim), nn.LeakyReLU(0.2))
+    initialize(bottleneck)
+    return bottleneck

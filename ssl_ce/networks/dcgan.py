@@ -1,0 +1,96 @@
+"""The public code's networks: stride-2 4 x 4 convolutions, as in DCGAN, for encoder, decoder and discriminator.
+
+Source: pathak22/context-encoder (`train.lua`, `train_random.lua`). That code zeroes the biases of all convolutions
+at every step; here the convolutions have none, which is the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ce.errors import UserError
+from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder
+
+
+def dcgan_widths(size: int, width: float = 1.0) -> list[int]:
+    """Channels of the stride-2 layers that bring `size` pixels down to 4: 64, 64, 128, 256, 512 for 128 pixels.
+
+    Raises
+    ------
+    UserError
+        If `size` is not 4 times a power of two.
+    """
+    layers = (size // 4).bit_length() - 1
+    if size < 16 or 4 * 2**layers != size:
+        raise UserError(f"The DCGAN-like networks take images of 16, 32, 64, 128, 256 ... pixels, not {size}.")
+    channels = [64] * max(0, layers - 4) + [64, 128, 256, 512][: min(layers, 4)]
+    return [max(1, round(count * width)) for count in channels]
+
+
+def dcgan_encoder(size: int, config: EncoderConfig) -> StagedEncoder:
+    """Stride-2 convolutions down to 4 x 4, with taps conv1, conv2, ... Public code: `netE` without its last layer."""
+    if config.pool_free or config.norm == "batch":
+        raise UserError("The dcgan encoder always has BatchNorm and never pools: leave encoder.norm and encoder.pool_free alone.")
+    return StagedEncoder(InputSpec(size), _stages(dcgan_widths(size, config.width)))
+
+
+def dcgan_decoder(channels: int, side: int, size: int, width: float = 1.0) -> nn.Sequential:
+    """Mirror of the encoder: (n, channels, side, side) -> (n, 3, size, size) in [-1, 1] (Tanh).
+
+    `side` is 1 (after a bottleneck of `channels` numbers) or 4.
+    """
+    if side not in (1, 4):
+        raise UserError(f"The dcgan decoder starts from a map of 1 x 1 or 4 x 4, not {side} x {side}; take decoder.kind: upconv.")
+    widths = dcgan_widths(size, width)[::-1]
+    layers: list[nn.Module] = []
+    if side == 1:
+        layers += [nn.ConvTranspose2d(channels, widths[0], 4, 1, 0, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        channels = widths[0]
+    for outputs in [*widths[1:]]:
+        layers += [nn.ConvTranspose2d(channels, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        channels = outputs
+    layers += [nn.ConvTranspose2d(channels, 3, 4, 2, 1, bias=False), nn.Tanh()]
+    decoder = nn.Sequential(*layers)
+    initialize(decoder)
+    return decoder
+
+
+class Discriminator(nn.Module):
+    """Real or filled? The encoder's layers and one 4 x 4 convolution: (n, 3, size, size) in [-1, 1] -> logits (n,)."""
+
+    def __init__(self, size: int, width: float = 1.0) -> None:
+        super().__init__()
+        widths = dcgan_widths(size, width)
+        self.layers = nn.Sequential(*_stages(widths).values(), nn.Conv2d(widths[-1], 1, 4, bias=False))
+        initialize(self.layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of D(x): positive for real."""
+        logits: Tensor = self.layers(x)
+        return logits.flatten()
+
+
+def initialize(module: nn.Module) -> None:
+    """The public code's initial weights: convolutions N(0, 0.02), BatchNorm N(1, 0.02) with bias 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+            nn.init.zeros_(part.bias)
+
+
+def _stages(widths: list[int]) -> dict[str, nn.Module]:
+    stages: dict[str, nn.Module] = {}
+    channels = 3
+    for number, outputs in enumerate(widths, start=1):
+        norm = [nn.BatchNorm2d(outputs)] if number > 1 else []
+        stages[f"conv{number}"] = nn.Sequential(
+            nn.Conv2d(channels, outputs, 4, 2, 1, bias=False), *norm, nn.LeakyReLU(0.2)
+        )
+        channels = outputs
+    with torch.no_grad():
+        for stage in stages.values():
+            initialize(stage)
+    return stages

@@ -1,0 +1,1 @@
+"""Pretraining: recipes, the loop, checkpoints and the run directory."""

@@ -1,0 +1,88 @@
+"""Feeds the loop: the epoch's order, uint8 batches on the device, cropped and flipped there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from ssl_ce.data.imageset import ImageSet
+from ssl_ce.data.views import random_crop, random_flip
+from ssl_ce.methods.base import Batch
+from ssl_ce.randomness import sample_keys, sample_order
+
+# A packed set is kept in GPU memory if it takes at most this share of what is free.
+_RESIDENT_SHARE = 0.5
+
+
+class Feed:
+    """Batches of one image set, each a pure function of (seed, step).
+
+    Parameters
+    ----------
+    images
+        A packed set.
+    size
+        Side of the crops, in pixels; at most the set's.
+    batch_size
+        Images a step; an epoch's last, incomplete batch is left out.
+    """
+
+    def __init__(
+        self, images: ImageSet, *, size: int, batch_size: int, flip: bool, seed: int, device: torch.device
+    ) -> None:
+        self.images = images
+        self.size = size
+        self.batch_size = min(batch_size, len(images))
+        self.flip = flip
+        self.seed = seed
+        self.device = device
+        self.steps_per_epoch = len(images) // self.batch_size
+        self._resident = self._load_resident()
+
+    def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
+        """The batches of steps `first_step` (from 0) to `last_step`, the next one read while this one is used."""
+        with ThreadPoolExecutor(1, "feed") as reader:
+            pending: Future[tuple[Tensor, Tensor, int]] | None = None
+            order: tuple[int, Tensor] | None = None
+            for step in range(first_step, last_step + 1):
+                following = None
+                if step < last_step:
+                    epoch, place = divmod(step, self.steps_per_epoch)
+                    if order is None or order[0] != epoch:
+                        order = (epoch, sample_order(self.seed, epoch, len(self.images)))
+                    indices = order[1][place * self.batch_size : (place + 1) * self.batch_size]
+                    following = reader.submit(self._read, indices, epoch)
+                if pending is not None:
+                    yield self._view(*pending.result())
+                pending = following
+
+    def _read(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor, int]:
+        if self._resident is not None:
+            return self._resident[indices.to(self.device)], indices.to(self.device), epoch
+        pixels = self.images.read(indices)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels, indices.to(self.device), epoch
+
+    def _view(self, pixels: Tensor, indices: Tensor, epoch: int) -> Batch:
+        if pixels.shape[-1] != self.size or pixels.shape[-2] != self.size:
+            pixels = random_crop(pixels, sample_keys(self.seed, epoch, indices, "crop"), self.size)
+        if self.flip:
+            pixels = random_flip(pixels, sample_keys(self.seed, epoch, indices, "flip"))
+        return Batch(pixels, indices, self.seed, epoch)
+
+    def _load_resident(self) -> Tensor | None:
+        if self.device.type != "cuda" or self.images.size is None:
+            return None
+        height, width = self.images.size
+        needed = len(self.images) * 3 * height * width
+        if needed > _RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]:
+            return None
+        resident = torch.empty(len(self.images), 3, height, width, dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self.images), 1024):
+            indices = torch.arange(start, min(start + 1024, len(self.images)))
+            resident[start : start + len(indices)] = self.images.read(indices).to(self.device)
+        return resident

@@ -1,0 +1,79 @@
+"""The log of a run: `log.csv` always, TensorBoard when it is installed. Both can be cut back to a step."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ssl_ce.files import write_text
+
+
+class Log:
+    """Rows of numbers by step, appended to `log.csv` and to TensorBoard.
+
+    Parameters
+    ----------
+    folder
+        The run directory.
+    start
+        Rows after this step are cut away first: they belong to work that was lost.
+    tensorboard
+        Write `tensorboard/` too. Needs the extra; `tensorboard_missing()` tells.
+    """
+
+    def __init__(self, folder: Path, start: int = 0, tensorboard: bool = True) -> None:
+        self.path = folder / "log.csv"
+        self._columns: list[str] = []
+        if self.path.exists():
+            rows = read_log(self.path)
+            self._write([row for row in rows if int(row["step"]) <= start])
+        self._writer: Any = None
+        if tensorboard and not tensorboard_missing():
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)  # type: ignore[no-untyped-call]
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one row. A column that is new is added to the file's header; earlier rows leave it empty."""
+        new = [key for key in values if key not in self._columns]
+        row = {"step": str(step), **{key: repr(float(value)) for key, value in values.items()}}
+        if new or not self.path.exists():
+            rows = read_log(self.path) if self.path.exists() else []
+            self._write([*rows, row], [*self._columns, *new])
+        else:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, ["step", *self._columns]).writerow(row)
+        if self._writer is not None:
+            for key, value in values.items():
+                self._writer.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self, rows: list[dict[str, str]], columns: list[str] | None = None) -> None:
+        if columns is None:
+            columns = [key for key in (rows[0] if rows else {}) if key != "step"]
+        self._columns = columns
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["step", *columns])
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """The rows of a `log.csv`; a last line torn by a kill is left out."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(io.StringIO(whole)) if row.get("step")]
+
+
+def tensorboard_missing() -> bool:
+    """Whether the extra `tensorboard` is not installed."""
+    return find_spec("tensorboard") is None

@@ -1,0 +1,341 @@
+"""The training loop. It moves players, keeps time, saves and resumes; it knows no losses."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ssl_ce.data.imageset import ImageSet
+from ssl_ce.errors import MachineError, Stopped, UserError
+from ssl_ce.manifest import describe_machine, peak_memory_mb
+from ssl_ce.methods.base import Batch, Method
+from ssl_ce.methods.saved import build_method
+from ssl_ce.pretraining.feed import Feed
+from ssl_ce.pretraining.logs import Log
+from ssl_ce.pretraining.optimization import make_optimizers, schedule_factor, set_rate
+from ssl_ce.pretraining.recipe import Recipe
+from ssl_ce.pretraining.run import RunDirectory, all_finite
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a pretraining stands: `step` of `total`, the rate since the start, and the last logged numbers."""
+
+    step: int
+    total: int
+    images_per_second: float
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop needs of higher rooms.
+
+    Attributes
+    ----------
+    progress
+        Called after every step.
+    online
+        Called every `log.online_every` steps; its numbers are logged ("online_knn").
+    draw
+        Called every `log.samples_every` steps with (path, images, holes, filled) to draw a grid of fills.
+    """
+
+    progress: Callable[[Progress], None] | None = None
+    online: Callable[[Method], Mapping[str, float]] | None = None
+    draw: Callable[[Path, Tensor, Tensor, Tensor], None] | None = None
+
+
+def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
+    """Pretrain the recipe's method on `images`, leaving a run in `out`; returns its path.
+
+    Resuming is bit-exact on the same machine, build and thread count, in fp32 without compile.
+
+    Raises
+    ------
+    UserError
+        If `out` holds something else, the data do not fit the recipe, or a resumed run's data changed.
+    Stopped
+        On SIGINT or SIGTERM, after saving.
+    MachineError
+        On a loss that is not finite; the last good checkpoint stays.
+    """
+    run = RunDirectory(out)
+    method = build_method(recipe.method, recipe.seed)
+    device = _device(recipe)
+    feed = Feed(
+        images,
+        size=_crop_size(method, images),
+        batch_size=recipe.optim.batch_size,
+        flip=recipe.data.flip,
+        seed=recipe.seed,
+        device=device,
+    )
+    total = recipe.optim.steps or (recipe.optim.epochs or 0) * feed.steps_per_epoch
+    if not resume:
+        run.begin(recipe, method.networks["encoder"])
+    with _deterministic(device):
+        return _Training(recipe, method, run, feed, device, total, hooks or Hooks()).go()
+
+
+class _Training:
+    """The state of one pretraining while it runs."""
+
+    def __init__(
+        self, recipe: Recipe, method: Method, run: RunDirectory, feed: Feed, device: torch.device, total: int, hooks: Hooks
+    ) -> None:
+        self.recipe, self.method, self.run, self.feed = recipe, method, run, feed
+        self.device, self.total, self.hooks = device, total, hooks
+        # The plain modules: what is saved and judged. The loop runs Fabric's wrappers of the same parameters.
+        self.plain: dict[str, nn.Module] = dict(method.networks)
+        self.step = 0
+        self.started, self.seconds_before = 0.0, 0.0
+        self.saved_step = -1
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
+        self.optimizers: dict[str, Optimizer] = {}
+
+    def go(self) -> Path:
+        self._set_up()
+        self.started, first = time.perf_counter(), self.step
+        log = Log(self.run.path, self.step, self.recipe.log.tensorboard)
+        try:
+            with _stop_signals() as stop:
+                for batch in self.feed.batches(self.step, self.total):
+                    self._train_step(batch)
+                    self.step += 1
+                    self._report(log, first)
+                    self._occasionally(batch, log)
+                    if stop:
+                        self._save()
+                        raise Stopped(
+                            f"Stopped by {signal.Signals(stop[0]).name} at step {self.step} of {self.total}, after saving. "
+                            f"Go on with: ce pretrain --resume {self.run.path}"
+                        )
+            self._save()
+        finally:
+            log.close()
+        return self.run.path
+
+    def _set_up(self) -> None:
+        precision = _precision(self.recipe, self.device)
+        fabric: Any = Fabric(accelerator=self.device.type, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+        state = self.run.load()
+        if state is not None:
+            for name, network in self.plain.items():
+                network.load_state_dict(state["networks"][name])
+        for name, network in self.plain.items():
+            network.train()
+            compiled = torch.compile(network) if self.recipe.compile else network
+            self.method.networks[name] = fabric.setup_module(compiled)
+        self.optimizers = make_optimizers(self.method, self.recipe.optim)
+        self.fabric = fabric
+        self.wrapped = {player: fabric.setup_optimizers(optimizer) for player, optimizer in self.optimizers.items()}
+        if state is not None:
+            if state["data_fingerprint"] != self.feed.images.fingerprint:
+                raise UserError(
+                    f"The images of {self.recipe.data.source} are not those that the run {self.run.path} was trained on so far. "
+                    "Restore them, or start a new run with another --out."
+                )
+            for player, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][player])
+            self.step, self.seconds_before = int(state["step"]), float(state["seconds"])
+            self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
+            self.summed = int(state["summed"])
+            self.saved_step = self.step
+
+    def _train_step(self, batch: Batch) -> None:
+        factor = schedule_factor(self.step, self.total, self.recipe.optim)
+        with torch.no_grad():
+            inputs = self.method.prepare(batch)
+        self._train_only(self.plain)
+        outputs = self.method.forward(inputs)
+        for player, names in self.method.players.items():
+            self._train_only(names)
+            optimizer = self.optimizers[player]
+            set_rate(optimizer, factor)
+            loss, logs = self.method.loss(player, outputs)
+            self.wrapped[player].zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+            if self.recipe.optim.clip_norm is not None:
+                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optim.clip_norm)
+            self.wrapped[player].step()
+            self._accumulate({f"{player}_loss": loss.detach(), **logs})
+        self.summed += 1
+
+    def _train_only(self, names: Container[str]) -> None:
+        for name, network in self.plain.items():
+            network.requires_grad_(name in names)
+
+    def _accumulate(self, values: Mapping[str, Tensor]) -> None:
+        for key, value in values.items():
+            self.sums[key] = self.sums[key] + value.float() if key in self.sums else value.float().clone()
+
+    def _report(self, log: Log, first: int) -> None:
+        rate = (self.step - first) * self.feed.batch_size / (time.perf_counter() - self.started)
+        numbers: dict[str, float] = {}
+        due = self.step % self.recipe.log.every == 0 or self.step == self.total
+        # A CPU has each loss at hand; on a GPU looking at every step would make it wait.
+        if due or self.device.type == "cpu":
+            numbers = {key: value.item() / self.summed for key, value in self.sums.items()}
+            self._refuse_non_finite(numbers)
+        if due:
+            rates = {f"lr_{player}": optimizer.param_groups[0]["lr"] for player, optimizer in self.optimizers.items()}
+            epoch = self.step / self.feed.steps_per_epoch
+            log.add(self.step, {"epoch": epoch, **numbers, **rates, "images_per_second": rate})
+            self.sums, self.summed = {}, 0
+        if self.hooks.progress is not None:
+            self.hooks.progress(Progress(self.step, self.total, rate, numbers))
+
+    def _refuse_non_finite(self, numbers: Mapping[str, float]) -> None:
+        wrong = [key for key, value in numbers.items() if value != value or value in (float("inf"), float("-inf"))]
+        if wrong:
+            raise self._non_finite(f"{wrong[0]} is not finite")
+
+    def _non_finite(self, what: str) -> MachineError:
+        saved = f"The checkpoint of step {self.saved_step} is kept" if self.saved_step >= 0 else "Nothing was saved yet"
+        return MachineError(
+            f"At step {self.step}, {what}: the training diverged. {saved} in {self.run.path}. "
+            "Start anew with a smaller --set optim.lr, or --set optim.clip_norm=1."
+        )
+
+    def _occasionally(self, batch: Batch, log: Log) -> None:
+        settings, last = self.recipe.log, self.step == self.total
+        if self.hooks.online is not None and settings.online_every and (self.step % settings.online_every == 0 or last):
+            with self._evaluating():
+                log.add(self.step, self.hooks.online(self.method))
+        if self.hooks.draw is not None and settings.samples_every and (self.step % settings.samples_every == 0 or last):
+            self._draw(batch)
+        if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and not last:
+            self._save()
+
+    def _draw(self, batch: Batch) -> None:
+        if "fill" not in self.method.capabilities or self.hooks.draw is None:
+            return
+        few = Batch(batch.images[:8], batch.indices[:8], batch.seed, batch.epoch)
+        with self._evaluating():
+            holes = self.method.prepare(few)["holes"]
+            filled = self.method.fill(few.images, holes)
+        path = self.run.path / "samples" / f"step-{self.step:07d}.png"
+        self.hooks.draw(path, few.images.cpu(), holes.cpu(), filled.cpu())
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Plain networks in evaluation mode, and back."""
+        wrapped = dict(self.method.networks)
+        self.method.networks.update(self.plain)
+        for network in self.plain.values():
+            network.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.method.networks.update(wrapped)
+            for network in self.plain.values():
+                network.train()
+
+    def _save(self) -> None:
+        if not all_finite(self.plain):
+            raise self._non_finite("a weight is not finite")
+        seconds = self.seconds_before + time.perf_counter() - self.started
+        self.run.save(
+            self.plain,
+            {
+                "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+                "step": self.step,
+                "seconds": seconds,
+                "sums": {key: value.cpu() for key, value in self.sums.items()},
+                "summed": self.summed,
+                "data_fingerprint": self.feed.images.fingerprint,
+            },
+        )
+        self.saved_step = self.step
+        self.run.write_manifest(
+            {
+                "step": self.step,
+                "total_steps": self.total,
+                "done": self.step == self.total,
+                "images_seen": self.step * self.feed.batch_size,
+                "seconds": round(seconds, 3),
+                "peak_memory_mb": round(peak_memory_mb(), 1),
+                "precision": _precision(self.recipe, self.device),
+                "data": {
+                    "name": self.feed.images.name,
+                    "split": self.feed.images.split,
+                    "n": len(self.feed.images),
+                    "size": self.feed.images.size,
+                    "fingerprint": self.feed.images.fingerprint,
+                    "source": self.feed.images.source,
+                },
+                **describe_machine(str(self.device)),
+            }
+        )
+
+
+def _crop_size(method: Method, images: ImageSet) -> int:
+    size = method.encoder.input.size
+    if images.size is None or min(images.size) < size:
+        raise UserError(
+            f"The recipe trains on {size} x {size} pixels and the images are packed at {images.size}. "
+            f"Pack them at {size} or more (ce data pack REF --size {size} --out FILE)."
+        )
+    return size
+
+
+def _device(recipe: Recipe) -> torch.device:
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda was asked for, but torch sees no CUDA device here. Use --device cpu or auto.")
+    if recipe.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", 0)
+
+
+def _precision(recipe: Recipe, device: torch.device) -> str:
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms while training; on CUDA a warning where an operation has none."""
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM append their number to the list instead of ending the process; a second SIGINT does end it."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are its business
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""The run directory: what a pretraining leaves, and how it goes on.
+
+    recipe.yaml                  the resolved recipe
+    encoder.safetensors          the encoder, for everything that only reads features
+    encoder-initial.safetensors  the same before training: the floor it is compared with
+    weights.safetensors          all networks
+    checkpoint.pt                all networks, optimisers and counters: what --resume reads
+    log.csv, tensorboard/        losses, rates, images/s, online k-NN accuracy
+    samples/                     grids of fills
+    manifest.json                command, versions, device, commit, data fingerprint, seconds, peak memory
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ce.errors import UserError
+from ssl_ce.files import atomic_write, write_text
+from ssl_ce.methods.saved import ENCODER, INITIAL_ENCODER, RECIPE, WEIGHTS, save_tensors, save_weights
+from ssl_ce.pretraining.recipe import Recipe, make_recipe
+from ssl_ce.settings import dump_yaml, read_yaml
+
+CHECKPOINT = "checkpoint.pt"
+MANIFEST = "manifest.json"
+
+
+class RunDirectory:
+    """Reads and writes the files of one run; every file is written whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / RECIPE).is_file()
+
+    def begin(self, recipe: Recipe, encoder: nn.Module) -> None:
+        """Make the directory with its recipe and the untrained encoder. Refuses one that holds anything."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(
+                f"{self.path} exists already. Go on with it (ce pretrain --resume {self.path}) or choose another --out."
+            )
+        save_tensors(encoder.state_dict(), self.path / INITIAL_ENCODER)
+        write_text(self.path / RECIPE, dump_yaml(recipe))
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        if not self.exists():
+            raise UserError(f"There is no run to resume at {self.path}: it holds no {RECIPE}.")
+        return make_recipe(read_yaml(self.path / RECIPE), str(self.path / RECIPE))
+
+    def save(self, networks: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then the weights for those who only read them."""
+        with atomic_write(self.path / CHECKPOINT) as temporary:
+            torch.save({"networks": {name: net.state_dict() for name, net in networks.items()}, **state}, temporary)
+        save_weights(networks, self.path / WEIGHTS)
+        save_tensors(networks["encoder"].state_dict(), self.path / ENCODER)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint, on the CPU, or None if there is none yet."""
+        path = self.path / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{path} is not a checkpoint of this program, or it is damaged; nothing was loaded from it. "
+                "Start the run again with another --out."
+            ) from error
+        return state
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, or an empty mapping if there is none yet."""
+        path = self.path / MANIFEST
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    def write_manifest(self, values: Mapping[str, Any]) -> None:
+        """Replace the manifest."""
+        write_text(self.path / MANIFEST, json.dumps(dict(values), indent=2) + "\n")
+
+
+def all_finite(networks: Mapping[str, nn.Module]) -> bool:
+    """Whether every parameter and buffer is a finite number."""
+    tensors: list[Tensor] = [tensor for net in networks.values() for tensor in net.state_dict().values()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.is_floating_point())

@@ -1,0 +1,181 @@
+"""The store of records: `records.jsonl`, one line a record, and their outcomes in `outcomes/<id>.npz`.
+
+Appending is safe against a killed process (a torn last line is left out when reading, and cut off by the next
+append) and against several processes appending at once (a file lock around one write).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ssl_ce.errors import UserError
+from ssl_ce.files import atomic_write, explain
+from ssl_ce.records.record import Record
+
+
+class RecordStore:
+    """The records in `folder`, which need not exist before the first append.
+
+    Parameters
+    ----------
+    folder
+        Holds `records.jsonl` and `outcomes/`.
+    say
+        Told, in one line, that a torn last line was left out. Warns unless given.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None] = warnings.warn) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "records.jsonl"
+        self._say = say
+
+    def append(self, record: Record) -> None:
+        """Keep `record`, its outcomes first, so that a record that is there has its outcomes.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written to.
+        MachineError
+            If the disk is full; `records.jsonl` is as it was.
+        """
+        if record.outcomes is not None:
+            arrays = {name: np.asarray(values) for name, values in record.outcomes.items()}
+            with atomic_write(self._outcomes_path(record.id)) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        line = record.model_dump_json().encode() + b"\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _append_line(file, line)
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+    def records(self, *, with_outcomes: bool = False) -> list[Record]:
+        """All records, without their outcomes unless asked for; none if the folder holds none.
+
+        Records are immutable, so two lines with one id are the same result run twice: the later stands, in
+        the place of the first.
+
+        Raises
+        ------
+        UserError
+            If a line is not a record (file and line number are named), or the file cannot be read.
+        """
+        records: dict[str, Record] = {}
+        lines = self._read().split(b"\n")
+        # Every whole line ends in a newline, so what follows the last one is empty or torn.
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = Record.model_validate_json(line)
+            except ValidationError as error:
+                if number == len(lines):
+                    self._say(f"The last line of {self.path} is torn: it was left out. Run its cell again.")
+                    continue
+                raise UserError(
+                    f"Line {number} of {self.path} is no record: {_first_problem(error)}. Delete that line."
+                ) from error
+            records[record.id] = record
+        if not with_outcomes:
+            return list(records.values())
+        return [record.model_copy(update={"outcomes": self._lists(record.id)}) for record in records.values()]
+
+    def cells(self) -> set[str]:
+        """The cells that have a record."""
+        return {record.cell for record in self.records()}
+
+    def outcomes(self, record_id: str) -> dict[str, NDArray[np.float64]]:
+        """The outcomes of one record: {name: float64 (n,)}, one number for each test image, or each draw.
+
+        Raises
+        ------
+        UserError
+            If none are kept for that id, or their file is damaged.
+        """
+        path = self._outcomes_path(record_id)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except FileNotFoundError as error:
+            raise UserError(f"No outcomes are kept for the record '{record_id}' in {self.folder}.") from error
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise UserError(f"{path} cannot be read ({error}). Delete it and run its cell again.") from error
+
+    def _lists(self, record_id: str) -> dict[str, list[float]] | None:
+        if not self._outcomes_path(record_id).exists():
+            return None
+        return {name: values.tolist() for name, values in self.outcomes(record_id).items()}
+
+    def _outcomes_path(self, record_id: str) -> Path:
+        if Path(record_id).name != record_id:
+            raise UserError(f"'{record_id}' is not the id of a record: ids are plain names.")
+        return self.folder / "outcomes" / f"{record_id}.npz"
+
+    def _read(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise UserError(f"Cannot read {self.path}: {error.strerror}.") from error
+
+
+def _append_line(file: FileIO, line: bytes) -> None:
+    """Write `line` at the end of `file`, on a line of its own, whole or not at all, and down to the disk."""
+    end = file.seek(0, os.SEEK_END)
+    if torn := _after_last_newline(file, end):
+        if _is_record(torn):
+            line = b"\n" + line
+        else:
+            end -= len(torn)
+            file.truncate(end)
+    try:
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def _after_last_newline(file: FileIO, end: int) -> bytes:
+    """What a killed process left of its line: empty, unless the last byte of `file` is no newline."""
+    if end == 0:
+        return b""
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return b""
+    file.seek(0)
+    return file.read(end).rpartition(b"\n")[2]
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        Record.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    return f"'{path}': {first['msg']}" if path else first["msg"]

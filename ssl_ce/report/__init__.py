@@ -1,0 +1,1 @@
+"""Reports: tables (Markdown, CSV, LaTeX, JSON, terminal), comparisons and picture grids."""

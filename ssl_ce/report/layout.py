@@ -1,0 +1,168 @@
+"""Which records stand together in one table, and in which order: only what may be compared is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ssl_ce.records.record import Metric, Record
+from ssl_ce.report.units import MISSING, unit_of
+
+
+@dataclass(frozen=True)
+class Table:
+    """Records of one protocol, with one variant and the same settings, on the same images.
+
+    Attributes
+    ----------
+    key
+        What those have in common, as text: equal for records of one table, different between tables.
+    records
+        The rows, best headline metric first; ties as they came.
+    differs
+        Settings that set this table apart from others of the same heading: {"standardise": "False"}.
+    """
+
+    key: str
+    records: tuple[Record, ...]
+    differs: Mapping[str, str]
+
+    @property
+    def heading(self) -> str:
+        """Protocol, data and variant: "linear-probe@1 · digits/test · labels: 10 a class"."""
+        first = self.records[0]
+        parts = [first.protocol, f"{first.dataset.name}/{first.dataset.split}"]
+        parts += [f"{name}: {value}" for name, value in {**first.variant, **self.differs}.items()]
+        return " · ".join(parts)
+
+    @property
+    def caption(self) -> str:
+        """How many images of which size, trained on what, which seeds, and what the brackets hold."""
+        first = self.records[0]
+        parts = [f"n = {first.dataset.n:,}"]
+        if first.dataset.size is not None:
+            parts[0] += " ({} x {} px)".format(*first.dataset.size)
+        trains = {
+            record.train.fingerprint: record.train for record in self.records if record.train is not None
+        }
+        if len(trains) == 1:
+            train = next(iter(trains.values()))
+            parts.append(f"train: {train.name}/{train.split}, n = {train.n:,}")
+        parts.append(f"{'seed' if len(self.seeds) == 1 else 'seeds'} {', '.join(map(str, self.seeds))}")
+        metrics = [metric for record in self.records for metric in record.metrics.values()]
+        if spreads := dict.fromkeys(metric.spread for metric in metrics if metric.low is not None):
+            parts.append(f"[95 % interval]: {', '.join(spreads)}")
+        return "; ".join(parts)
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the records, ascending."""
+        return tuple(sorted({record.seed for record in self.records}))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all metrics, the headline first."""
+        return tuple(dict.fromkeys(name for record in self.records for name in record.metrics))
+
+    @cached_property
+    def extras(self) -> tuple[str, ...]:
+        """Columns that are there only if the rows differ in them: "seed", "train"."""
+        trains = {record.train.fingerprint for record in self.records if record.train is not None}
+        return ("seed",) * (len(self.seeds) > 1) + ("train",) * (len(trains) > 1)
+
+    def extras_of(self, record: Record) -> list[str]:
+        """What stands in the columns `extras` for one record."""
+        train = record.train
+        name = MISSING if train is None else f"{train.name}/{train.split} ({train.fingerprint[:8]})"
+        return [{"seed": str(record.seed), "train": name}[extra] for extra in self.extras]
+
+    def column(self, metric: str) -> str:
+        """The head of a metric's column, with its unit and the better direction: "accuracy (%) ↑"."""
+        symbol = unit_of(metric).symbol
+        higher = next(r.metrics[metric].higher_is_better for r in self.records if metric in r.metrics)
+        return f"{metric}{f' ({symbol})' if symbol else ''} {'↑' if higher else '↓'}"
+
+    def cell(self, record: Record, metric: str) -> tuple[str, str]:
+        """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
+        found = record.metrics.get(metric)
+        if found is None:
+            return MISSING, ""
+        show = unit_of(metric).show
+        if found.low is None or found.high is None:
+            return show(found.value), ""
+        return show(found.value), f"[{show(found.low)}, {show(found.high)}]"
+
+    def is_best(self, record: Record, metric: str) -> bool:
+        """Whether no row shows a better value. What looks equal is equally good; one row has no best."""
+        return len(self.records) > 1 and self.cell(record, metric)[0] == self._best[metric]
+
+    @cached_property
+    def _best(self) -> dict[str, str | None]:
+        best: dict[str, str | None] = {}
+        for metric in self.metrics:
+            there = [
+                record for record in self.records if not math.isnan(_goodness(record.metrics.get(metric)))
+            ]
+            top = max(there, key=lambda record: _goodness(record.metrics.get(metric)), default=None)
+            best[metric] = None if top is None else self.cell(top, metric)[0]
+        return best
+
+
+def arrange(records: Iterable[Record]) -> list[Table]:
+    """Tables in the order in which their first records came; the rows of each, best first."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(table_key(record), []).append(record)
+    firsts = [group[0] for group in groups.values()]
+    return [Table(key, tuple(_best_first(group)), _apart(group[0], firsts)) for key, group in groups.items()]
+
+
+def table_key(record: Record) -> str:
+    """What two records must share to be compared: protocol, variant, settings, and the very same images."""
+    dataset = (record.dataset.name, record.dataset.split, record.dataset.fingerprint)
+    return json.dumps(
+        [record.protocol, record.variant, dataset, _settings(record)], sort_keys=True, default=str
+    )
+
+
+def _best_first(records: list[Record]) -> list[Record]:
+    headline = next((name for record in records for name in record.metrics), "")
+
+    def goodness(record: Record) -> float:
+        good = _goodness(record.metrics.get(headline))
+        return -math.inf if math.isnan(good) else good
+
+    return sorted(records, key=goodness, reverse=True)
+
+
+def _goodness(metric: Metric | None) -> float:
+    if metric is None:
+        return math.nan
+    return metric.value if metric.higher_is_better else -metric.value
+
+
+def _apart(record: Record, firsts: list[Record]) -> dict[str, str]:
+    """The settings and images of `record` that other tables of the same heading do not share."""
+    same = [other for other in firsts if _heading_key(other) == _heading_key(record)]
+    ours = _declared(record)
+    return {
+        name: ours[name] for name in ours if any(_declared(other).get(name) != ours[name] for other in same)
+    }
+
+
+def _heading_key(record: Record) -> tuple[object, ...]:
+    return record.protocol, record.dataset.name, record.dataset.split, tuple(sorted(record.variant.items()))
+
+
+def _declared(record: Record) -> dict[str, str]:
+    settings = {name: str(value) for name, value in _settings(record).items()}
+    return settings | {"images": record.dataset.fingerprint[:8]}
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """The evaluator's settings, without those that the variant speaks for (which hole strategies to run)."""
+    return {name: value for name, value in record.config.items() if name not in record.variant}

@@ -1,0 +1,48 @@
+"""How each metric is shown: in which unit, with how many decimals. The one place that knows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How numbers of one metric are shown: times `scale`, with `decimals`, in `symbol` ("%", "dB", "")."""
+
+    symbol: str = ""
+    scale: float = 1.0
+    decimals: int = 3
+
+    def show(self, value: float, *, signed: bool = False) -> str:
+        """`value`, as it is in a record, as text without its symbol: 0.914 -> "91.4"."""
+        if math.isnan(value):
+            return MISSING
+        text = f"{value * self.scale:{'+' if signed else ''}.{self.decimals}f}"
+        return text.replace("inf", "∞").replace("-", "−")
+
+
+MISSING = "–"
+
+PERCENT = Unit("%", 100.0, 1)
+UNITS = {
+    "accuracy": PERCENT,
+    "top1": PERCENT,
+    "top5": PERCENT,
+    "map": PERCENT,
+    "miou": PERCENT,
+    "l1": Unit("%", 100.0, 2),
+    "l2": Unit("%", 100.0, 2),
+    "psnr": Unit("dB", 1.0, 2),
+    "ssim": Unit("", 1.0, 3),
+}
+
+
+def unit_of(metric: str) -> Unit:
+    """The unit of a metric by its name, else by its first word: "accuracy_k10" is shown as "accuracy" is."""
+    return UNITS.get(metric) or UNITS.get(metric.partition("_")[0], Unit())
+
+
+def show_p(p: float) -> str:
+    """A p value with three decimals: 0.002, or <0.001."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,25 @@
+"""Tables as files beside the records they are a view of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_ce.files import write_text
+from ssl_ce.records.record import Record
+from ssl_ce.report.comparisons import Comparison
+from ssl_ce.report.tables import render
+
+
+def write_report(
+    folder: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = ()
+) -> list[Path]:
+    """Write `table.md` (with the comparisons) and `table.csv` into `folder`, each whole or not at all.
+
+    Returns the two paths. Raises `UserError` if the folder cannot be written to, `MachineError` if the disk
+    is full.
+    """
+    paths = [folder / "table.md", folder / "table.csv"]
+    write_text(paths[0], render(records, "md", comparisons))
+    write_text(paths[1], render(records, "csv"))
+    return paths

@@ -1,0 +1,245 @@
+"""Tables say what was measured, on what, and which row is best."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo
+from ssl_ce.report.comparisons import Comparison
+from ssl_ce.report.layout import arrange, table_key
+from ssl_ce.report.tables import print_table, render, results_frame, tidy_frame
+from ssl_ce.report.units import show_p, unit_of
+
+DIGITS = DatasetInfo(name="digits", split="test", fingerprint="f" * 32, n=1360, size=(32, 32))
+
+
+def make_record(subject: str, metrics: dict[str, float], **fields) -> Record:
+    values = {
+        "id": f"{subject} {fields.get('variant')} {fields.get('seed')}",
+        "cell": "c",
+        "protocol": "linear-probe@1",
+        "subject": SubjectInfo(name=subject, identity="a"),
+        "dataset": DIGITS,
+        "seed": 0,
+        "metrics": {
+            name: Metric(
+                value=value,
+                low=value - 0.02,
+                high=value + 0.02,
+                spread="bootstrap over test images",
+                higher_is_better=name not in ("l1", "l2"),
+            )
+            for name, value in metrics.items()
+        },
+    }
+    return Record(**values | fields)
+
+
+PROBED = [
+    make_record("pixels", {"accuracy": 0.885}),
+    make_record("runs/my_run@conv4", {"accuracy": 0.914}),
+    make_record("hog?cell=4&bins=9|x", {"accuracy": 0.9}),
+]
+FILLED = [
+    make_record(
+        "mean-color", {"l1": 0.16, "psnr": 14.834}, protocol="inpainting@1", variant={"holes": "center"}
+    ),
+    make_record("telea", {"l1": 0.134, "psnr": 15.59}, protocol="inpainting@1", variant={"holes": "center"}),
+]
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_there_is_one_table_for_each_protocol_data_and_variant():
+    others = [
+        make_record("pixels", {"accuracy": 0.7}, variant={"labels": "10 a class"}),
+        make_record("pixels", {"accuracy": 0.7}, dataset=DIGITS.model_copy(update={"name": "objects"})),
+    ]
+    assert [table.heading for table in arrange([*PROBED, *FILLED, *others])] == [
+        "linear-probe@1 · digits/test",
+        "inpainting@1 · digits/test · holes: center",
+        "linear-probe@1 · digits/test · labels: 10 a class",
+        "linear-probe@1 · objects/test",
+    ]
+
+
+def test_rows_come_best_first_by_the_headline_metric():
+    table, losses = arrange(PROBED + FILLED)
+    assert [record.subject.name for record in table.records] == [
+        "runs/my_run@conv4",
+        "hog?cell=4&bins=9|x",
+        "pixels",
+    ]
+    assert [record.subject.name for record in losses.records] == ["telea", "mean-color"]
+
+
+def test_other_settings_and_other_images_make_another_table_and_the_heading_says_so():
+    loose = make_record("pixels", {"accuracy": 0.99}, config={"standardise": False})
+    other = make_record(
+        "pixels", {"accuracy": 0.99}, dataset=DIGITS.model_copy(update={"fingerprint": "0" * 32})
+    )
+    strict = make_record("pixels", {"accuracy": 0.8}, config={"standardise": True})
+    headings = [table.heading for table in arrange([loose, strict])]
+    assert headings == [f"linear-probe@1 · digits/test · standardise: {value}" for value in ("False", "True")]
+    assert [table.heading for table in arrange([strict, other])][1].endswith("images: 00000000")
+
+
+def test_strategies_judged_in_separate_calls_stand_in_one_table():
+    apart = [
+        record.model_copy(update={"config": {"holes": holes}})
+        for record, holes in zip(FILLED, (["center"], ["center", "random-block"]), strict=True)
+    ]
+    assert len(arrange(apart)) == 1
+
+
+def test_the_caption_gives_n_size_training_set_and_seed():
+    train = DIGITS.model_copy(update={"split": "train", "n": 1437})
+    (table,) = arrange([make_record("pixels", {"accuracy": 0.9}, train=train)])
+    assert table.caption == (
+        "n = 1,360 (32 x 32 px); train: digits/train, n = 1,437; seed 0; [95 % interval]: bootstrap over test images"
+    )
+
+
+def test_rows_of_several_seeds_or_training_sets_say_which():
+    trains = [DIGITS.model_copy(update={"split": "train", "fingerprint": letter * 32}) for letter in "de"]
+    records = [make_record("pixels", {"accuracy": 0.9}, seed=seed, train=trains[seed]) for seed in (0, 1)]
+    rows = markdown_rows(render(records, "md"))
+    assert [row[:3] for row in rows[2:]] == [
+        ["`pixels`", "0", "digits/train (dddddddd)"],
+        ["`pixels`", "1", "digits/train (eeeeeeee)"],
+    ]
+
+
+def test_markdown_shows_intervals_in_the_metrics_unit_and_the_best_in_bold():
+    assert markdown_rows(render(PROBED, "md")) == [
+        ["subject", "accuracy (%) ↑"],
+        ["----------------------", "--------------------:"],
+        ["`runs/my_run@conv4`", "**91.4** [89.4, 93.4]"],
+        ["`hog?cell=4&bins=9\\|x`", "90.0 [88.0, 92.0]"],
+        ["`pixels`", "88.5 [86.5, 90.5]"],
+    ]
+
+
+def test_the_best_loss_is_the_lowest():
+    rows = markdown_rows(render(FILLED, "md"))
+    assert rows[0] == ["subject", "l1 (%) ↓", "psnr (dB) ↑"]
+    assert rows[2] == ["`telea`", "**13.40** [11.40, 15.40]", "**15.59** [15.57, 15.61]"]
+
+
+def test_values_that_look_equal_are_equally_bold_and_a_lone_row_is_not():
+    equal = [make_record("a", {"accuracy": 0.90001}), make_record("b", {"accuracy": 0.9})]
+    assert render(equal, "md").count("**90.0**") == 2
+    assert "**" not in render(equal[:1], "md")
+
+
+def test_a_metric_that_a_row_lacks_or_cannot_have_is_a_dash():
+    records = [make_record("a", {"psnr": 20.0, "ssim": 0.5}), make_record("b", {"psnr": math.nan})]
+    assert markdown_rows(render(records, "md"))[3] == ["`b`", "– [–, –]", "–"]
+
+
+def test_a_metric_without_an_interval_is_shown_without():
+    records = [make_record("a", {}, metrics={"psnr": Metric(value=math.inf)})]
+    assert markdown_rows(render(records, "md"))[2] == ["`a`", "∞"]
+    assert "interval" not in render(records, "md")
+
+
+def test_csv_is_tidy_and_in_full_precision():
+    value = 1 / 3
+    rows = list(
+        csv.DictReader(io.StringIO(render([make_record("a,b", {"accuracy": value, "l1": 0.1})], "csv")))
+    )
+    assert [row["metric"] for row in rows] == ["accuracy", "l1"]
+    assert rows[0]["subject"] == "a,b"
+    assert float(rows[0]["value"]) == value
+    assert float(rows[0]["high"]) == value + 0.02
+    assert (rows[0]["n"], rows[0]["split"], rows[0]["seed"]) == ("1360", "test", "0")
+
+
+def test_json_is_a_list_of_objects_that_other_programs_can_read():
+    records = [*PROBED, make_record("exact", {}, metrics={"psnr": Metric(value=math.inf)})]
+    rows = json.loads(render(records, "json"), parse_constant=pytest.fail)
+    assert rows[0].keys() >= {"id", "cell", "protocol", "subject", "dataset", "split", "n", "seed", "metrics"}
+    assert rows[0]["metrics"] == {"accuracy": {"value": 0.885, "low": 0.865, "high": 0.905}}
+    assert (rows[0]["subject"], rows[0]["dataset"], rows[0]["split"], rows[0]["n"]) == (
+        "pixels",
+        "digits",
+        "test",
+        1360,
+    )
+    assert rows[-1]["metrics"]["psnr"]["value"] is None
+
+
+def test_latex_is_booktabs_with_everything_escaped():
+    text = render(PROBED, "latex")
+    for part in (
+        r"\toprule",
+        r"\texttt{runs/my\_run@conv4} & \textbf{91.4} {\small [89.4, 93.4]} \\",
+        r"hog?cell=4\&bins=9|x",
+        r"accuracy (\%) $\uparrow$",
+        r"\caption{linear-probe@1 $\cdot$ digits/test (n = 1,360",
+    ):
+        assert part in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+    assert text.isascii()
+
+
+def test_comparisons_stand_below_their_own_table():
+    test = "exact sign-flip test over 10 draws"
+    comparison = Comparison(
+        table_key(FILLED[0]), "telea", "mean-color", "l1", -0.026, 2 / 1024, 6 / 1024, test
+    )
+    first, second = render(PROBED + FILLED, "md", [comparison]).split("### inpainting")
+    assert "Holm" not in first
+    assert ["`telea` − `mean-color`", "l1 −2.60 points", "0.002", "0.006"] in markdown_rows(second)
+    assert test in second
+    latex = render(FILLED, "latex", [comparison])
+    assert r"\texttt{telea} $-$ \texttt{mean-color} & l1 $-$2.60 points & 0.002 & 0.006 \\" in latex
+
+
+def test_no_records_give_empty_text_and_frames():
+    assert [render([], layout).strip() for layout in ("md", "csv", "json")] == ["", "", "[]"]
+    assert len(results_frame([])) == len(tidy_frame([])) == 0
+
+
+def test_the_results_frame_has_a_row_for_each_record():
+    frame = results_frame(PROBED + FILLED)
+    assert list(frame["subject"]) == [record.subject.name for record in PROBED + FILLED]
+    assert frame.loc[0, "accuracy_low"] == PROBED[0].metrics["accuracy"].low
+    assert frame.loc[3, "variant"] == "holes=center"
+
+
+@pytest.mark.parametrize("width", [200, 80, 50])
+def test_the_terminal_shows_every_value_and_interval_at_any_width(width):
+    metrics = {name: 0.1234 for name in ("l1", "l2", "psnr", "psnr_of_mean_l2", "ssim")}
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    print_table([make_record("nearest:runs/x@conv4", metrics), *FILLED], console)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for part in (
+        "nearest:runs/x@conv4",
+        "[10.34, 14.34]",
+        "[0.10, 0.14]",
+        "[0.103, 0.143]",
+        "psnr_of_mean_l2",
+        "n = 1,360",
+    ):
+        assert part in text
+
+
+def test_units_are_known_by_the_first_word_of_a_metric():
+    assert unit_of("accuracy_k10") == unit_of("accuracy")
+    assert unit_of("psnr_of_mean_l2").symbol == "dB"
+    assert unit_of("something new").show(0.12345) == "0.123"
+
+
+def test_small_p_values_are_not_shown_as_zero():
+    assert [show_p(p) for p in (0.0004, 0.00195, 1.0)] == ["<0.001", "0.002", "1.000"]
