@@ -52,14 +52,14 @@ def recipe_entries() -> Iterator[Entry]:
     """The recipes that come with the package, by name; their targets are the files."""
     import yaml
 
-    files = [
-        file
+    files = {
+        file.name.removesuffix(".yaml"): file
         for file in resources.files("ssl_ce").joinpath("recipes").iterdir()
-        if file.name.endswith(".yaml")
-    ]
-    for file in sorted(files, key=lambda file: file.name):
-        summary = yaml.safe_load(file.read_text(encoding="utf-8")).get("summary", "")
-        yield Entry(file.name.removesuffix(".yaml"), f"ssl_ce/recipes/{file.name}", summary)
+    }
+    for name, file in sorted(files.items()):
+        if file.name.endswith(".yaml"):
+            summary = yaml.safe_load(file.read_text(encoding="utf-8")).get("summary", "")
+            yield Entry(name, f"ssl_ce/recipes/{file.name}", summary)
 
 
 def _row(entry: Entry) -> dict[str, str]:

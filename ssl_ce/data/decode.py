@@ -15,6 +15,9 @@ from ssl_ce.data.options import Fit
 from ssl_ce.data.source import RawImage
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+# Longer shapes are cut to this aspect ratio first: resized as a whole, a sliver would take the machine's memory.
+_SLIVER = 16
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding about an image, handled by the packer
@@ -24,8 +27,8 @@ class Unreadable(Exception):  # noqa: N818 - a finding about an image, handled b
 def decode(image: RawImage) -> Image.Image:
     """The image as Pillow's "RGB", upright.
 
-    EXIF orientation is applied, transparency is laid on white, CMYK (Adobe's inverted too) becomes RGB, grey of
-    16 bits is scaled to 8 (v / 257, rounded). Of an animation the first frame is taken.
+    EXIF orientation is applied, transparency is laid on white, CMYK (Adobe's inverted too) becomes RGB, grey
+    of 16 bits is scaled to 8 (v / 257, rounded). Of an animation the first frame is taken.
 
     Raises
     ------
@@ -44,17 +47,17 @@ def decode(image: RawImage) -> Image.Image:
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
     """`image` ("RGB") as a square, by Pillow's antialiased bicubic: uint8 (3, size, size).
 
-    "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, but computes only the
-    square; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
+    "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, up to an aspect ratio of
+    16; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
     """
     width, height = image.size
     if fit == "crop":
         short, long = min(width, height), max(width, height)
+        if long > _SLIVER * short:
+            return fit_square(_cut_centre(image, min(width, _SLIVER * short), min(height, _SLIVER * short)), size)
         resized = int(size * long / short)
-        margin = round((resized - size) / 2.0) * long / resized
-        end = margin + size * long / resized
-        box = (margin, 0, min(end, width), height) if width > height else (0, margin, width, min(end, height))
-        square = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        shape = (resized, size) if width > height else (size, resized)
+        square = _cut_centre(image.resize(shape, Image.Resampling.BICUBIC), size, size)
     elif fit == "squash":
         square = image.resize((size, size), Image.Resampling.BICUBIC)
     else:
@@ -74,7 +77,9 @@ def native_size(image: RawImage) -> tuple[int, int]:
             pixels = np.asarray(image)
             return int(pixels.shape[0]), int(pixels.shape[1])
         with _open(image) as opened:
-            width, height = opened.size
+            # Pillow gives a TIFF's size upright already, in some versions.
+            tags = getattr(opened, "tag_v2", {})
+            width, height = tags.get(_TIFF_WIDTH, opened.width), tags.get(_TIFF_HEIGHT, opened.height)
             turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return (width, height) if turned else (height, width)
 
@@ -106,6 +111,11 @@ def _reasons() -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _cut_centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
 
 
 def _open(path: str | Path) -> Image.Image:

@@ -23,23 +23,10 @@ from ssl_ce.data.source import Dataset, Files, Source
 from ssl_ce.data.splitting import split_by_seed
 from ssl_ce.errors import UserError
 
-EXTENSIONS = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-    )
-)
+EXTENSIONS = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif",
+    ".ppm", ".pgm", ".pnm",
+))  # fmt: skip
 _PHOTOS = frozenset(("photo", "photos", "image", "images", "img", "imgs", "jpegimages"))
 _BESIDE_PHOTOS = frozenset((
     "label", "labels", "mask", "masks", "annotation", "annotations",
@@ -48,7 +35,7 @@ _BESIDE_PHOTOS = frozenset((
 
 
 def folder_dataset(folder: Path) -> Dataset:
-    """The dataset in `folder`, which must exist. Raises `UserError` where no image lies in it."""
+    """The dataset in `folder`, which must exist. Images are looked for when a split is read."""
     folder = folder.expanduser().resolve()
     if (folder / "train").is_dir():
         places = {"train": "train"}

@@ -28,7 +28,7 @@ def open_packed(reference: str, split: str, options: DataOptions) -> PackedImage
         return PackedImages.open(path)
     dataset = find_dataset(reference)
     source = read_source(dataset, reference, split, options)
-    size = options.size or dataset.size
+    size = options.size or options.default_size or dataset.size
     asked = _asked(reference, source, size, options.fit)
     key = digest(source.identity(), str(size), options.fit)
     path = options.cache_folder() / f"{source.name}-{split}-{size}-{key[:16]}.pack"
@@ -57,7 +57,7 @@ def pack_to(reference: str, split: str, out: Path, options: DataOptions, overwri
         )
     dataset = find_dataset(reference)
     source = read_source(dataset, reference, split, options)
-    size = options.size or dataset.size
+    size = options.size or options.default_size or dataset.size
     return pack(source, size, out, options, _asked(reference, source, size, options.fit))
 
 

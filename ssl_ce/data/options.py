@@ -20,8 +20,10 @@ class DataOptions:
     Attributes
     ----------
     size
-        Side of the packed images in pixels. None: the dataset's own (digits 32), 128 for folders, a packed file's
-        own.
+        Side of the packed images in pixels. A packed file has its own: asking for another is an error.
+    default_size
+        Side where `size` is None and the reference is no packed file: a network's input size, say. None: the
+        dataset's own (digits 32), 128 for folders.
     fit
         How an image becomes a square. "crop": the shorter side is resized to `size`, then the centre is cut
         out. "squash": both sides are resized. "pad": the longer side is resized, black is added around it.
@@ -40,6 +42,7 @@ class DataOptions:
     """
 
     size: int | None = None
+    default_size: int | None = None
     fit: Fit = "crop"
     seed: int = 0
     test_share: float = 0.2
@@ -51,8 +54,9 @@ class DataOptions:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise UserError(f"The size of packed images is a number of pixels from 1; {self.size} is not.")
+        for size in (self.size, self.default_size):
+            if size is not None and size < 1:
+                raise UserError(f"The size of packed images is a number of pixels from 1; {size} is not.")
         if self.fit not in FITS:
             raise UserError(f"There is no fit '{self.fit}': choose one of {', '.join(FITS)}.")
         if not 0.0 < self.test_share < 1.0:

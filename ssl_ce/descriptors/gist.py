@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import fft
 from torch import Tensor
 
 from ssl_ce.descriptors.resizing import area_mean, context_of, resize_bilinear, smooth_fill
@@ -18,7 +21,9 @@ _SCALES, _ORIENTATIONS, _GRID = 4, 8, 4
 _BORDER = 32  # pixels the prefiltered image is mirrored by before the Gabor filters
 _PREFILTER_BORDER, _PREFILTER_CUTOFF = 5, 4.0  # pixels; cycles per image
 _NEGLIGIBLE = 1e-7  # gains below this are outside a filter's band
-_PLANES_AT_ONCE = 4  # keeps the temporaries in the processor's cache
+_IMAGES_AT_ONCE = 64  # bounds memory
+
+Floats = NDArray[np.float32]
 
 
 @dataclass
@@ -59,28 +64,28 @@ class Gist:
     def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
         """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim), values >= 0."""
         images, context = context_of(images, holes)
-        parts = [
-            self._describe(
-                images[at : at + _PLANES_AT_ONCE], None if context is None else context[at : at + _PLANES_AT_ONCE]
-            )
-            for at in range(0, len(images), _PLANES_AT_ONCE)
-        ]
-        return torch.cat(parts) if parts else torch.empty(0, self.dim(*images.shape[2:]))
+        result = torch.empty(len(images), self.dim(*images.shape[2:]))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for at in range(0, len(images), _IMAGES_AT_ONCE):
+                part = slice(at, at + _IMAGES_AT_ONCE)
+                values, weights = self._resized(images[part], None if context is None else context[part])
+                for place, grids in enumerate(pool.map(_envelope, values, weights), start=at):
+                    result[place] = torch.from_numpy(grids.ravel())
+        return result
 
     def state_hash(self) -> str:
         """There is no state: the identity."""
         return self.identity
 
-    def _describe(self, images: Tensor, context: Tensor | None) -> Tensor:
-        values = images.float()
+    def _resized(self, images: Tensor, context: Tensor | None) -> tuple[Floats, list[Floats | None]]:
+        """Images (n, c, side, side), stretched to [0, 255], and each one's weights (side, side), the share of context."""
+        values, weights = images.float(), [None] * len(images)
         if context is not None:
             values = smooth_fill(values, context)
-            context = area_mean(context, self.side, self.side)
+            weights = list(area_mean(context, self.side, self.side)[:, 0].numpy())
         if not self.color:
             values = values.mean(1, keepdim=True)
-        contrast = normalize_contrast(_stretch(resize_bilinear(values, self.side, self.side)))
-        weights = None if context is None else context.repeat_interleave(values.shape[1], 0)
-        return _grid_of_magnitudes(contrast.flatten(0, 1), weights).reshape(len(images), -1)
+        return _stretch(resize_bilinear(values, self.side, self.side)).numpy(), weights
 
 
 class Band(NamedTuple):
@@ -88,24 +93,24 @@ class Band(NamedTuple):
 
     rows: slice
     columns: slice
-    gain: Tensor
+    gain: Floats
 
 
-def normalize_contrast(values: Tensor) -> Tensor:
-    """LMgist's `prefilt`: float (n, c, s, s) in [0, 255] -> float (n, c, s, s), of about unit local deviation."""
-    side = values.shape[-1]
-    mirrored = _mirror(values.log1p(), _PREFILTER_BORDER)
+def normalize_contrast(values: Floats) -> Floats:
+    """LMgist's `prefilt`: float32 (c, s, s) in [0, 255] -> float32 (c, s, s), of about unit local deviation."""
+    mirrored = _mirror(np.log1p(values), _PREFILTER_BORDER)
     size = mirrored.shape[-1]
-    rows, columns = torch.fft.fftfreq(size) * size, torch.fft.rfftfreq(size) * size
-    gain = torch.exp(-(rows[:, None] ** 2 + columns**2) * math.log(2) / _PREFILTER_CUTOFF**2)
+    rows, columns = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
+    gain = np.exp(-(rows[:, None] ** 2 + columns**2) * math.log(2) / _PREFILTER_CUTOFF**2).astype(np.float32)
 
-    def low_pass(x: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=(size, size))
+    def low_pass(x: Floats) -> Floats:
+        smooth: Floats = fft.irfft2(fft.rfft2(x) * gain, s=(size, size))
+        return smooth
 
     details = mirrored - low_pass(mirrored)
-    deviation = low_pass(details.mean(1, keepdim=True).square()).abs().sqrt()
-    inside = slice(_PREFILTER_BORDER, _PREFILTER_BORDER + side)
-    return (details / (0.2 + deviation))[..., inside, inside]
+    deviation = np.sqrt(np.abs(low_pass(details.mean(0, keepdims=True) ** 2)))
+    inside = slice(_PREFILTER_BORDER, -_PREFILTER_BORDER)
+    return (details / (np.float32(0.2) + deviation))[:, inside, inside]
 
 
 @lru_cache(maxsize=4)
@@ -122,29 +127,49 @@ def gabor_bands(size: int) -> tuple[Band, ...]:
             turned -= 2 * math.pi * (turned > math.pi)
             gain = np.exp(-radial - 2 * math.pi * (16 * _ORIENTATIONS**2 / 32**2) * turned**2)
             rows, columns = (_extent((gain > _NEGLIGIBLE).any(axis)) for axis in (1, 0))
-            bands.append(Band(rows, columns, torch.from_numpy(gain[rows, columns]).float()))
+            bands.append(Band(rows, columns, gain[rows, columns].astype(np.float32)))
     return tuple(bands)
 
 
-def _grid_of_magnitudes(planes: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean magnitude of each filter in each cell: (n, s, s), weights (n, 1, s, s) -> (n, 32, 4, 4).
+def _envelope(values: Floats, weights: Floats | None) -> Floats:
+    """One image (c, s, s) in [0, 255] -> mean magnitude of each filter in each cell (c, 32, 4, 4).
 
     Only the modulus of a response is wanted, and moving a filter's band to the origin of the spectrum changes only
     its phase. So each band alone is transformed, zero-padded, first along the axis where it is narrower, and the
     mirrored border is cut off before the second axis.
     """
-    side = planes.shape[-1]
-    mirrored = _mirror(planes, _BORDER)
+    side = values.shape[-1]
+    mirrored = _mirror(normalize_contrast(values), _BORDER)
     size = mirrored.shape[-1]
-    spectrum = torch.fft.fftshift(torch.fft.fft2(mirrored), dim=(-2, -1))
-    magnitudes = torch.empty(len(planes), _SCALES * _ORIENTATIONS, side, side)
-    for at, (rows, columns, gain) in enumerate(gabor_bands(size)):
-        first, second = (-2, -1) if gain.shape[1] <= gain.shape[0] else (-1, -2)
+    spectrum = fft.fftshift(fft.fft2(mirrored), axes=(-2, -1))
+    inside = slice(_BORDER, _BORDER + side)
+    grids = np.empty((len(values), _SCALES * _ORIENTATIONS, _GRID, _GRID), np.float32)
+    for number, (rows, columns, gain) in enumerate(gabor_bands(size)):
         response = spectrum[:, rows, columns] * gain
-        for axis in (first, second):
-            response = torch.fft.ifft(response, n=size, dim=axis).narrow(axis, _BORDER, side)
-        magnitudes[:, at] = torch.view_as_real(response).square().sum(-1).sqrt()
-    return area_mean(magnitudes, _GRID, _GRID, weights)
+        if gain.shape[1] <= gain.shape[0]:
+            response = fft.ifft(response, n=size, axis=-2)[:, inside]
+            response = fft.ifft(response, n=size, axis=-1)[:, :, inside]
+        else:
+            response = fft.ifft(response, n=size, axis=-1)[:, :, inside]
+            response = fft.ifft(response, n=size, axis=-2)[:, inside]
+        grids[:, number] = _cell_means(np.abs(response), weights)
+    return grids
+
+
+def _cell_means(magnitudes: Floats, weights: Floats | None) -> Floats:
+    """Means over the cells, (c, s, s) -> (c, 4, 4); one without weight takes the mean over the image."""
+    if weights is None:
+        return _cell_sums(magnitudes) / (magnitudes.shape[-1] // _GRID) ** 2
+    sums, totals = _cell_sums(magnitudes * weights), _cell_sums(weights)
+    everywhere = sums.sum((1, 2), keepdims=True) / max(totals.sum(), 1e-12)
+    return np.where(totals > 0, sums / np.maximum(totals, 1e-12), everywhere)
+
+
+def _cell_sums(values: Floats) -> Floats:
+    side = values.shape[-1]
+    strips = values.reshape(*values.shape[:-2], _GRID, side // _GRID, side).sum(-2)
+    sums: Floats = strips.reshape(*strips.shape[:-1], _GRID, side // _GRID).sum(-1)
+    return sums
 
 
 def _stretch(values: Tensor) -> Tensor:
@@ -153,13 +178,12 @@ def _stretch(values: Tensor) -> Tensor:
     return 255.0 * (values - low) / (high - low).clamp(min=1e-6)
 
 
-def _mirror(values: Tensor, border: int) -> Tensor:
+def _mirror(values: Floats, border: int) -> Floats:
     """`border` pixels more on every side, mirrored with the edge repeated (MATLAB's `symmetric`)."""
-    places = torch.from_numpy(np.pad(np.arange(values.shape[-1]), border, mode="symmetric"))
-    return values[..., places, :][..., places]
+    return np.pad(values, ((0, 0), (border, border), (border, border)), mode="symmetric")
 
 
-def _extent(used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> slice:
+def _extent(used: NDArray[np.bool_]) -> slice:
     """From the first to the last True."""
     places = np.flatnonzero(used)
     return slice(int(places[0]), int(places[-1]) + 1)

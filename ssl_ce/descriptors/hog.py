@@ -14,7 +14,7 @@ from ssl_ce.descriptors.resizing import context_of
 from ssl_ce.errors import UserError
 from ssl_ce.references import check_whole, identity_of, reference_of
 
-_PIXELS_AT_ONCE = 1 << 18  # keeps the temporaries in the processor's cache
+_PIXELS_AT_ONCE = 1 << 16  # keeps the temporaries in the processor's cache
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Hog:
         return self.identity
 
     def _describe(self, images: Tensor, context: Tensor | None) -> Tensor:
-        down, right, power = _strongest_gradient(images.float())
+        down, right, power = _strongest_gradient(images)
         if context is not None:
             power = power * _untouched(context)
         cells = self._cell_histograms(down, right, power.sqrt())
@@ -92,32 +92,40 @@ class Hog:
         rows, columns = height // self.cell, width // self.cell
         inside = (slice(None), slice(rows * self.cell), slice(columns * self.cell))
         pairs = (down[inside] * 511 + right[inside] + 255 * 512).int()
-        places = _bins(self.orientations)[pairs] + _cell_offsets(rows, columns, self.cell, self.orientations)
+        bins = _bins(self.orientations).index_select(0, pairs.flatten()).view(n, -1)
+        places = bins + _cell_offsets(rows, columns, self.cell, self.orientations)
         votes = torch.zeros(n, rows * columns * self.orientations)
-        votes.scatter_add_(1, places.flatten(1), magnitude[inside].flatten(1))
+        votes.scatter_add_(1, places, magnitude[inside].flatten(1))
         return votes.view(n, rows, columns, self.orientations) / self.cell**2
 
 
-def _strongest_gradient(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _strongest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Central differences down and right of the channel with the largest magnitude (the first of equals), and the
     squared magnitude: float32 (n, h, w) each, whole numbers. Zero at the borders, as in scikit-image."""
-    down = F.pad(x[:, :, 2:] - x[:, :, :-2], (0, 0, 1, 1))
-    right = F.pad(x[..., 2:] - x[..., :-2], (1, 1))
-    power = down * down + right * right
-    best_down, best_right, best = down[:, 0], right[:, 0], power[:, 0]
-    for channel in range(1, x.shape[1]):
-        better = power[:, channel] > best
-        best_down = torch.where(better, down[:, channel], best_down)
-        best_right = torch.where(better, right[:, channel], best_right)
-        best = torch.maximum(best, power[:, channel])
-    return best_down, best_right, best
+    n, channels, height, width = images.shape
+    down, right = torch.zeros(2, n, height, width).unbind()
+    strongest_down, strongest_right, strongest = torch.zeros(3, n, height, width).unbind()
+    for channel in range(channels):
+        x = images[:, channel].float()
+        torch.sub(x[:, 2:], x[:, :-2], out=down[:, 1:-1])
+        torch.sub(x[..., 2:], x[..., :-2], out=right[..., 1:-1])
+        power = torch.mul(down, down, out=x).addcmul_(right, right)
+        stronger = (power > strongest).float()  # 0 or 1, where lerp is exact, and faster than where()
+        strongest_down.lerp_(down, stronger)
+        strongest_right.lerp_(right, stronger)
+        torch.maximum(strongest, power, out=strongest)
+    return strongest_down, strongest_right, strongest
 
 
 def _untouched(context: Tensor) -> Tensor:
     """1 where a pixel and its four neighbours are known, else 0: float32 (n, h, w)."""
     padded = F.pad(context[:, 0], (1, 1, 1, 1), value=1.0)
     return (
-        context[:, 0] * padded[:, :-2, 1:-1] * padded[:, 2:, 1:-1] * padded[:, 1:-1, :-2] * padded[:, 1:-1, 2:]
+        context[:, 0]
+        * padded[:, :-2, 1:-1]
+        * padded[:, 2:, 1:-1]
+        * padded[:, 1:-1, :-2]
+        * padded[:, 1:-1, 2:]
     )
 
 
@@ -140,7 +148,7 @@ def _bins(orientations: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _cell_offsets(rows: int, columns: int, cell: int, orientations: int) -> Tensor:
-    """Where the histogram of each pixel's cell begins: int64 (rows * cell, columns * cell)."""
+    """Where the histogram of each pixel's cell begins: int64 (rows * cell * columns * cell,)."""
     down = torch.arange(rows * cell) // cell * columns
     right = torch.arange(columns * cell) // cell
-    return (down[:, None] + right[None, :]) * orientations
+    return ((down[:, None] + right[None, :]) * orientations).flatten()

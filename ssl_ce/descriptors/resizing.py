@@ -69,7 +69,9 @@ def smooth_fill(values: Tensor, weights: Tensor) -> Tensor:
         return values
     half = ((height + 1) // 2, (width + 1) // 2)
     coarse = smooth_fill(area_mean(values, *half, weights), (_cells(weights, *half) > 0).to(weights.dtype))
-    return torch.where(known, values, F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False))
+    return torch.where(
+        known, values, F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    )
 
 
 def _cells(values: Tensor, height: int, width: int) -> Tensor:

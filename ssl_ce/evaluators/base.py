@@ -70,9 +70,13 @@ class Evaluator(Protocol):
     Config: ClassVar[type[Settings]]
     needs: ClassVar[Needs]
     floors: ClassVar[tuple[str, ...]]
-    config: Settings
 
     def __init__(self, config: Any) -> None: ...
+
+    @property
+    def config(self) -> Settings:
+        """The settings it was made with."""
+        ...
 
     @property
     def protocol(self) -> str:

@@ -26,7 +26,7 @@ def resolve_descriptor(reference: str, train: ImageSet | None, device: torch.dev
         return descriptor
     if train is None:
         raise UserError(
-            f"'{reference}' was never trained and needs train images for its BatchNorm statistics: give --train."
+            f"'{reference}' was never trained and needs train images for its BatchNorm: give --train."
         )
     return descriptor.calibrated(train)
 
@@ -54,7 +54,9 @@ def check_classification(data: EvaluationData) -> ImageSet:
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         named = f": {', '.join(odd[:3])}" if odd else ", in another order"
-        raise UserError(f"{train.name} ({train.split}) and {test.name} ({test.split}) differ in their classes{named}.")
+        raise UserError(
+            f"{train.name} ({train.split}) and {test.name} ({test.split}) differ in their classes{named}."
+        )
     if train.size is None or train.size != test.size:
         raise UserError(
             f"Train images are {_size(train)} and test images {_size(test)}; pack both with the same --size."
@@ -65,7 +67,7 @@ def check_classification(data: EvaluationData) -> ImageSet:
 
 
 def encode(descriptor: Subject, images: ImageSet, env: Env) -> NDArray[np.float32]:
-    """Features of a whole set, from the cache or computed now with a line of progress: float32 (n, dim), read-only."""
+    """Features of a whole set, from the cache or computed now with progress: float32 (n, dim), read-only."""
     assert isinstance(descriptor, Descriptor)
     done = 0
 

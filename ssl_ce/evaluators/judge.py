@@ -1,4 +1,4 @@
-"""Judging several subjects with one evaluator: all are checked first, and each must come out as it went in."""
+"""Judging several subjects with one evaluator: all are checked first, and each must come out unchanged."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ def judge(
     env: Env,
     store_append: Callable[[Record], None],
 ) -> list[Record]:
-    """Judge the subjects that `references` name, one after the other, and store each record as soon as it comes.
+    """Judge the subjects that `references` name, one by one, and store each record as soon as it comes.
 
     Raises
     ------
     UserError
         If a subject cannot be resolved or does not fit; then none was judged.
     MachineError
-        If the hash of a subject's parameters and buffers changed while it was judged; that result is not stored.
+        If the hash of a subject's parameters and buffers changed while it was judged; that result is not
+        stored.
     """
-    subjects = [evaluator.resolve(reference, data, env.device) for reference in references]
+    subjects = [
+        evaluator.resolve(evaluator.reference(reference), data, env.device) for reference in references
+    ]
     for subject in subjects:
         evaluator.check(subject, data)
     records: list[Record] = []
@@ -40,27 +43,34 @@ def judge(
         for record in evaluator.run(subject, data, env):
             if subject.state_hash() != before:
                 raise MachineError(
-                    f"{subject.name} was changed by its evaluation: its weights or buffers are not what they were. "
-                    f"Its result was not stored; {len(records)} records before it were."
+                    f"{subject.name} was changed by its evaluation: its weights are not what they were. "
+                    f"This result was not stored; {len(records)} records before it were."
                 )
             store_append(record)
             records.append(record)
     return records
 
 
-def with_floors(evaluator: type[Evaluator] | Evaluator, references: Iterable[str]) -> list[str]:
-    """`references`, then the evaluator's floors, each once; "{init}" is the untrained twin of each that has one."""
-    subjects = list(references)
-    twins = [twin for reference in subjects if (twin := untrained_twin(reference)) is not None]
-    floors = [found for floor in evaluator.floors for found in (twins if floor == INIT else [floor])]
+def with_floors(evaluator: Evaluator, references: Iterable[str]) -> list[str]:
+    """`references` as the evaluator reads them, then its floors, each once.
+
+    "{init}" among the floors is the untrained twin of each subject that has one.
+    """
+    subjects = [evaluator.reference(reference) for reference in references]
+    twins = [twin for subject in subjects if (twin := untrained_twin(subject)) is not None]
+    floors = [
+        found
+        for floor in evaluator.floors
+        for found in (twins if floor == INIT else [evaluator.reference(floor)])
+    ]
     return list(dict.fromkeys([*subjects, *floors]))
 
 
 def untrained_twin(reference: str) -> str | None:
     """The same network before training; None for what was never trained.
 
-    `runs/x@conv4` -> `init:runs/x@conv4`; `nearest:runs/x` -> `nearest:init:runs/x`; `torchvision:resnet18` ->
-    `random:torchvision:resnet18`.
+    `runs/x@conv4` -> `init:runs/x@conv4`; `nearest:runs/x` -> `nearest:init:runs/x`;
+    `torchvision:resnet18` -> `random:torchvision:resnet18`.
     """
     parsed = parse_reference(reference)
     if parsed.scheme == "nearest":

@@ -1,7 +1,8 @@
-"""`knn-dino@1`: weighted nearest-neighbour classification on frozen features (Wu et al., CVPR 2018; Caron et al., 2021).
+"""`knn-dino@1`: weighted nearest-neighbour classification on frozen features.
 
-Features are L2-normalised and compared by cosine. Each of the k nearest train images votes for its class with
-exp(similarity / 0.07). k is fixed, the headline is k = 20, and no k is ever chosen on test.
+After Wu et al. (CVPR 2018) and DINO (Caron et al., ICCV 2021, its eval_knn.py). Features are L2-normalised
+and compared by cosine. Each of the k nearest train images votes for its class with exp(similarity / 0.07).
+k is fixed, the headline is k = 20, and no k is ever chosen on test.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.encoding import check_classification, encode, resolve_descriptor
+from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.records.statistics import mean_metric
@@ -25,7 +27,7 @@ from ssl_ce.search import nearest
 from ssl_ce.settings import Settings
 
 
-class Config(Settings):
+class KnnConfig(Settings):
     """Constants of the protocol.
 
     Attributes
@@ -45,20 +47,22 @@ class Config(Settings):
     @model_validator(mode="after")
     def _headline_is_reported(self) -> Self:
         if self.headline not in self.neighbours:
-            raise ValueError(f"the headline k = {self.headline} must be one of the neighbours {self.neighbours}")
+            raise ValueError(
+                f"the headline k = {self.headline} must be one of the neighbours {self.neighbours}"
+            )
         return self
 
 
 class Knn:
-    """Judges a descriptor by its nearest neighbours: `accuracy`, `accuracy_k10` ..., `top5` above five classes."""
+    """Judges a descriptor by its neighbours: `accuracy`, `top5` above five classes, `accuracy_k10` ..."""
 
     name: ClassVar[str] = "knn"
     version: ClassVar[int] = 1
-    Config: ClassVar[type[Settings]] = Config
+    Config: ClassVar[type[Settings]] = KnnConfig
     needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
     floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: KnnConfig) -> None:
         self.config = config
 
     @property
@@ -66,17 +70,21 @@ class Knn:
         """The protocol that records carry."""
         return f"knn-dino@{self.version}"
 
+    def reference(self, text: str) -> str:
+        """The subject reference that `text` means here: itself."""
+        return text
+
     def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
         """The descriptor that `reference` names, calibrated on train if it was never trained."""
         return resolve_descriptor(reference, data.train, device)
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
-        """Raises `UserError` if the data cannot be classified or hold fewer train images than the headline's k."""
+        """Raises `UserError` if the data cannot be classified or hold too few train images."""
         train = check_classification(data)
         if len(train) < self.config.headline:
             raise UserError(
-                f"{train.name} ({train.split}) has {len(train)} images, fewer than the {self.config.headline} "
-                f"neighbours of {self.protocol}. Use more train images."
+                f"{train.name} ({train.split}) has {len(train)} images, fewer than the "
+                f"{self.config.headline} neighbours of {self.protocol}. Use more train images."
             )
 
     def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
@@ -87,9 +95,13 @@ class Knn:
         counts = sorted(k for k in set(self.config.neighbours) if k <= len(train))
         env.say(f"{subject.name}: searching {len(base):,} train images for the {counts[-1]} nearest")
         similarities, indices = nearest(queries, base, counts[-1], metric="cosine")
-        votes = vote(similarities, train.targets()[indices], counts, len(train.classes), self.config.temperature)
+        votes = vote(
+            similarities, train.targets()[indices], counts, len(train.classes), self.config.temperature
+        )
         outcomes = self._outcomes(votes, data.test.targets())
-        metrics: dict[str, Metric] = {name: mean_metric(values, seed=env.seed) for name, values in outcomes.items()}
+        metrics: dict[str, Metric] = {
+            name: mean_metric(values, seed=env.seed) for name, values in outcomes.items()
+        }
         yield make_record(
             self, subject, data, env,
             variant=departures(self.config), metrics=metrics, outcomes=outcomes, started=started,
@@ -136,14 +148,3 @@ def vote(
         if neighbour + 1 in counts:
             found[neighbour + 1] = votes.copy()
     return found
-
-
-def true_class_ranks(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes come before the true one: scores (m, classes), labels (m,) -> int64 (m,), 0 = predicted.
-
-    Equal scores are ordered by class number, so classes without a vote come last, in that order.
-    """
-    true = np.take_along_axis(scores, labels[:, None], axis=1)
-    before = (scores > true) | ((scores == true) & (np.arange(scores.shape[1]) < labels[:, None]))
-    ranks: NDArray[np.int64] = before.sum(axis=1)
-    return ranks

@@ -65,7 +65,7 @@ def make_record(
 
 
 def cell_of(evaluator: Evaluator, subject: str, data: EvaluationData, seed: int) -> str:
-    """Hash of what is declared: protocol, settings, the subject's reference, how the data were asked for, the seed."""
+    """Hash of what is declared: protocol, settings, subject reference, how the data were asked for, seed."""
     sets = {"test": data.test, "train": data.train}
     declared = {
         role: {"name": images.name, "split": images.split, **images.source}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -129,6 +130,7 @@ class _Training:
         return self.run.path
 
     def _set_up(self) -> None:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the manifest says
         precision = _precision(self.recipe, self.device)
         fabric: Any = Fabric(accelerator=self.device.type, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
         state = self.run.load()
@@ -136,7 +138,8 @@ class _Training:
             for name, network in self.plain.items():
                 network.load_state_dict(state["networks"][name])
         for name, network in self.plain.items():
-            network.train()
+            # A CPU convolves 1.4 to 4 times as fast in this layout.
+            network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             compiled = torch.compile(network) if self.recipe.compile else network
             self.method.networks[name] = fabric.setup_module(compiled)
         self.optimizers = make_optimizers(self.method, self.recipe.optim)

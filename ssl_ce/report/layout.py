@@ -89,7 +89,7 @@ class Table:
     def cell(self, record: Record, metric: str) -> tuple[str, str]:
         """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
         found = record.metrics.get(metric)
-        if found is None:
+        if found is None or math.isnan(found.value):
             return MISSING, ""
         show = unit_of(metric).show
         if found.low is None or found.high is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -67,6 +69,15 @@ def test_a_folder_without_records_is_an_error_that_says_what_to_give(tmp_path, n
     assert isinstance(error, UserError)
     assert reason in str(error)
     assert "--results" in str(error)
+
+
+def test_tables_do_not_wait_for_torch(folder):
+    code = (
+        "import sys; from ssl_ce.cli.results import results\n"
+        f"results(['show', {str(folder)!r}, '--format', 'md'], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_help_has_examples():

@@ -21,7 +21,7 @@ def read(path) -> np.ndarray:
 
 
 def pictures(sheet: np.ndarray, columns: int, rows: int, top: int = MARGIN) -> np.ndarray:
-    """The 64-pixel pictures of a grid at the right end of `sheet`, shrunk to 32 again: (rows, columns, 32, 32, 3)."""
+    """The pictures at the right end of `sheet`, shrunk to 32 pixels again: (rows, columns, 32, 32, 3)."""
     left = sheet.shape[1] - MARGIN - columns * 64 - (columns - 1) * GAP
     step = 64 + GAP
     return np.stack(

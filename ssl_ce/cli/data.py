@@ -1,0 +1,205 @@
+"""`ce data`: look at image sets and pack them; and the options by which every command opens its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ssl_ce.data.options import FITS, DataOptions
+from ssl_ce.errors import UserError
+
+if TYPE_CHECKING:
+    from ssl_ce.data.inspecting import SplitInfo
+    from ssl_ce.data.packfile import Metadata
+
+C = TypeVar("C", bound=Callable[..., Any])
+_CLASSES_SHOWN = 40
+_FILES_SHOWN = 20
+
+
+def data_options(command: C, seed_flag: str = "--data-seed") -> C:
+    """Give a command the options by which images are opened.
+
+    It gets the parameters data_root, download, size, fit, allow_unreadable and data_seed, None or False where
+    they were not given; `make_data_options` makes a `DataOptions` of them.
+    """
+    folder = click.Path(file_okay=False, path_type=Path)
+    seed_help = "Splits what has no train and test of its own.  [default: 0]"
+    options = (
+        click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels."),
+        click.option("--fit", type=click.Choice(FITS), help="How images become square.  [default: crop]"),
+        click.option("--data-root", type=folder, help="Where registered datasets lie."),
+        click.option("--download", is_flag=True, help="Fetch a registered dataset that is not there."),
+        click.option(
+            "--allow-unreadable", is_flag=True, help="Go on if over 1 % of the images cannot be read."
+        ),
+        click.option(seed_flag, "data_seed", type=click.IntRange(min=0), help=seed_help),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def make_data_options(values: Mapping[str, Any]) -> DataOptions:
+    """The `DataOptions` of a command's parameters; what is missing or None has its default."""
+    names = {"data_seed": "seed"}
+    known = ("data_root", "download", "size", "default_size", "fit", "allow_unreadable", "data_seed")
+    given = {names.get(key, key): values[key] for key in known if values.get(key) is not None}
+    return DataOptions(**given, progress=True)
+
+
+@click.group()
+def data() -> None:
+    """Look at image sets and pack them.
+
+    REF is a registered dataset (ce list datasets), a packed file, or a folder: train/ and test/ (or val/) of
+    class folders, one level of class folders, or images only. What has no splits is split by seed.
+
+    \b
+    Examples:
+      ce data info photos/
+      ce data pack photos/ --size 128 --out photos-train.pack
+    """
+
+
+@data.command()
+@click.argument("reference", metavar="REF")
+@partial(data_options, seed_flag="--seed")
+def info(reference: str, **options: Any) -> None:
+    """Show the splits, classes, image sizes and unreadable files of REF. Reads headers only.
+
+    \b
+    Examples:
+      ce data info photos/
+      ce data info digits
+      ce data info cifar10 --data-root ~/data --download
+      ce data info photos-train.pack
+    """
+    from ssl_ce.data.opening import packed_file
+    from ssl_ce.data.packfile import verify
+
+    path = packed_file(reference)
+    if path is not None:
+        _show_packed(path, verify(path))
+    else:
+        _show_splits(reference, _inspect(reference, make_data_options(options)))
+
+
+@data.command()
+@click.argument("reference", metavar="REF")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--split", default="train", show_default=True, help="Which split: train, test, val, all, ...")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@partial(data_options, seed_flag="--seed")
+def pack(reference: str, out: Path, split: str, force: bool, **options: Any) -> None:
+    """Decode one split of REF once, into a file that opens at once and is read without decoding.
+
+    \b
+    Examples:
+      ce data pack photos/ --size 128 --out photos-train.pack
+      ce data pack photos/ --size 128 --split test --out photos-test.pack
+      ce data pack stl10 --data-root ~/data --download --split unlabeled --out stl10.pack
+      ce data pack scans/ --size 256 --fit pad --allow-unreadable --out scans.pack
+    """
+    from ssl_ce.data.opening import pack_to
+
+    metadata = pack_to(reference, split, out, make_data_options(options), overwrite=force)
+    skipped = f", {metadata.unreadable_count:,} unreadable ones left out" if metadata.unreadable_count else ""
+    click.echo(
+        f"{out}: {metadata.n:,} images of {metadata.size} x {metadata.size}{skipped} "
+        f"({metadata.geometry}); fingerprint {metadata.fingerprint}"
+    )
+
+
+def _inspect(reference: str, options: DataOptions) -> list[SplitInfo]:
+    """Each split that is there; "all" only where nothing else is. Raises `UserError` if none is."""
+    from ssl_ce.data.inspecting import inspect_split
+    from ssl_ce.data.opening import find_splits
+
+    found: list[SplitInfo] = []
+    errors: list[UserError] = []
+    for split in find_splits(reference, options):
+        if split == "all" and found:
+            continue
+        try:
+            found.append(inspect_split(reference, split, options))
+        except UserError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    if found[-1].split != "all":
+        for left_out in errors:
+            click.echo(f"Left out: {left_out}", err=True)
+    return found
+
+
+def _show_splits(reference: str, found: list[SplitInfo]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", *(split.split for split in found), title=reference, title_justify="left")
+    table.add_row("images", *(f"{split.n:,}" for split in found))
+    table.add_row("task", *(split.task for split in found))
+    table.add_row("classes", *(str(len(split.classes)) for split in found))
+    for place, name in enumerate(("smallest (width x height)", "median", "largest")):
+        sizes = (split.sizes[place] if split.sizes else None for split in found)
+        table.add_row(name, *(f"{size[1]} x {size[0]}" if size else "" for size in sizes))
+    table.add_row("unreadable", *(_count_unreadable(split) for split in found))
+    table.add_row("files of other kinds", *(f"{split.ignored:,}" for split in found))
+    console.print(table)
+    _show_classes(console, found)
+    broken = [text for split in found for text in split.unreadable]
+    for text in broken[:_FILES_SHOWN]:
+        console.print(f"Unreadable: {text}", markup=False, highlight=False, soft_wrap=True)
+    if len(broken) > _FILES_SHOWN:
+        console.print(f"... and {len(broken) - _FILES_SHOWN:,} more unreadable files")
+
+
+def _count_unreadable(split: SplitInfo) -> str:
+    some = f" of {split.examined:,} looked at" if split.examined < split.n else ""
+    return f"{len(split.unreadable):,}{some}"
+
+
+def _show_classes(console: Any, found: list[SplitInfo]) -> None:
+    from rich.table import Table
+
+    classes = max((split.classes for split in found), key=len)
+    if not classes:
+        console.print("There are no classes: this serves pretraining and inpainting.")
+        return
+    table = Table("class", *(split.split for split in found), title="images by class", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for number, name in enumerate(classes[:_CLASSES_SHOWN]):
+        counts = (f"{split.class_counts[number]:,}" if split.class_counts else "" for split in found)
+        table.add_row(name, *counts)
+    console.print(table)
+    if len(classes) > _CLASSES_SHOWN:
+        console.print(f"... and {len(classes) - _CLASSES_SHOWN:,} more classes")
+    if len(classes) == 1:
+        console.print("There is one class only: evaluators that need classes will refuse this set.")
+
+
+def _show_packed(path: Path, metadata: Metadata) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, title=str(path), title_justify="left")
+    rows = {
+        "dataset": f"{metadata.name}, {metadata.split}",
+        "task": metadata.task,
+        "images": f"{metadata.n:,} of {metadata.size} x {metadata.size}",
+        "geometry": metadata.geometry,
+        "classes": ", ".join(metadata.classes[:_CLASSES_SHOWN]) or "none",
+        "unreadable": f"{metadata.unreadable_count:,} of {metadata.total:,}",
+        "packed from": ", ".join(f"{key} {value}" for key, value in metadata.source.items()),
+        "fingerprint": metadata.fingerprint,
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,259 @@
+"""`linear-probe@1`: logistic regression on frozen features.
+
+After DINOv2's log_regression.py (Oquab et al., 2023). Multinomial, L2, 45 costs C, float64, on standardised
+features whose scaler sees the fitting images only. C is chosen by log-loss on train: on 10 % held out by
+seed, or by stratified 5-fold where a class has fewer than 50 labels; ties go to the smaller C. Then it is
+refitted on all of train and tested once. With `labels_per_class` all this is done for several class-
+balanced draws of labels, the same draws for every subject.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from ssl_ce.data.imageset import ImageSet
+from ssl_ce.errors import UserError
+from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
+from ssl_ce.evaluators.encoding import check_classification, encode, resolve_descriptor
+from ssl_ce.evaluators.logistic import Path, Problem, fit_paths
+from ssl_ce.evaluators.ranks import true_class_ranks
+from ssl_ce.evaluators.recording import departures, make_record
+from ssl_ce.evaluators.sampling import Split, draw_labels, held_out_split, stratified_folds
+from ssl_ce.records.record import Metric, Record
+from ssl_ce.records.statistics import mean_metric
+from ssl_ce.settings import Settings
+
+_CHUNK = 4096  # test images scored at once
+
+
+class Costs(Settings):
+    """`count` costs C, evenly spaced in their logarithm, from 10^first to 10^last."""
+
+    first: float = -6.0
+    last: float = 5.0
+    count: PositiveInt = 45
+
+    def values(self) -> NDArray[np.float64]:
+        """The costs, ascending: float64 (count,)."""
+        return np.sort(10.0 ** np.linspace(self.first, self.last, self.count))
+
+
+class LinearProbeConfig(Settings):
+    """Constants of the protocol, and how many labels it may see.
+
+    Attributes
+    ----------
+    tolerance
+        Norm of the mean objective's gradient at which a fit is done (`ssl_ce.evaluators.logistic.fit_paths`).
+    standardize
+        Give every feature zero mean and unit variance over the images that a fit sees.
+    held_out_share, folds, fold_below
+        C is chosen on this share of train; by this many folds if a class has fewer than `fold_below` labels.
+    labels_per_class, draws
+        Fit on so many labels of each class, in so many independent draws; None fits once, on all labels.
+    """
+
+    costs: Costs = Costs()
+    tolerance: PositiveFloat = 1e-6
+    max_iterations: PositiveInt = 1000
+    standardize: bool = True
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    folds: Annotated[int, Field(ge=2)] = 5
+    fold_below: PositiveInt = 50
+    labels_per_class: Annotated[int, Field(ge=2)] | None = None
+    draws: PositiveInt = 10
+
+
+class LinearProbe:
+    """Judges a descriptor by a linear classifier: `accuracy`, `top5` above five classes, `log_loss`."""
+
+    name: ClassVar[str] = "linear-probe"
+    version: ClassVar[int] = 1
+    Config: ClassVar[type[Settings]] = LinearProbeConfig
+    needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
+    floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
+
+    def __init__(self, config: LinearProbeConfig) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that records carry."""
+        return f"{self.name}@{self.version}"
+
+    def reference(self, text: str) -> str:
+        """The subject reference that `text` means here: itself."""
+        return text
+
+    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
+        """The descriptor that `reference` names, calibrated on train if it was never trained."""
+        return resolve_descriptor(reference, data.train, device)
+
+    def check(self, subject: Subject, data: EvaluationData) -> None:
+        """Raises `UserError` if the data cannot be classified, or a class has too few labels."""
+        train = check_classification(data)
+        counts = np.bincount(train.targets(), minlength=len(train.classes))
+        rarest = int(counts.argmin())
+        wanted = self.config.labels_per_class or 2
+        if counts[rarest] < wanted:
+            why = (
+                f"labels_per_class={wanted} asks for more"
+                if self.config.labels_per_class
+                else "choosing C takes two"
+            )
+            raise UserError(
+                f"Class '{train.classes[rarest]}' of {train.name} has {counts[rarest]} images in "
+                f"{train.split}, and {why}. Give more of them, or leave the class out."
+            )
+
+    def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
+        """One record. Outcomes of each test image are 0 or 1, or the share of draws that were right."""
+        started = time.perf_counter()
+        train = check_classification(data)
+        features, tests = encode(subject, train, env), encode(subject, data.test, env)
+        fitting = _Fitting(self.config, features, train.targets(), len(train.classes), env.device)
+        samples = self._samples(train, env.seed)
+        splits = [self._splits(fitting.labels[sample], draw, env.seed) for draw, sample in enumerate(samples)]
+        env.say(f"{subject.name}: choosing C among {self.config.costs.count}, {_draws(len(samples))}")
+        losses = fitting.held_out_losses(samples, splits)
+        costs = self.config.costs.values()[losses.argmin(axis=1)]  # the first smallest: ties to the smaller C
+        env.say(f"{subject.name}: refitting on train, {_draws(len(samples))}")
+        answers = fitting.answers(samples, costs, tests, data.test.targets())
+        outcomes = {"accuracy": answers.ranks < 1}
+        if len(train.classes) > 5:
+            outcomes["top5"] = answers.ranks < 5
+        yield make_record(
+            self, subject, data, env,
+            variant=self._variant(),
+            metrics=self._metrics(outcomes, answers, env.seed),
+            outcomes=self._kept(outcomes, answers),
+            chosen={
+                "C": costs.tolist() if self.config.labels_per_class else float(costs[0]),
+                "on": self._chosen_on(splits[0], env.seed),
+                "converged": answers.converged,
+            },
+            started=started,
+        )  # fmt: skip
+
+    def _samples(self, train: ImageSet, seed: int) -> list[NDArray[np.int64]]:
+        if self.config.labels_per_class is None:
+            return [np.arange(len(train))]
+        return [
+            draw_labels(train.targets(), self.config.labels_per_class, seed, draw)
+            for draw in range(self.config.draws)
+        ]
+
+    def _splits(self, labels: NDArray[np.int64], draw: int, seed: int) -> list[Split]:
+        fewest = int(np.bincount(labels).min())
+        if fewest < self.config.fold_below:
+            return stratified_folds(labels, min(self.config.folds, fewest), seed, draw)
+        return [held_out_split(labels, self.config.held_out_share, seed, draw)]
+
+    def _chosen_on(self, splits: Sequence[Split], seed: int) -> str:
+        if len(splits) == 1:
+            return f"{self.config.held_out_share * 100:g} % of train, held out by seed {seed}"
+        where = "train" if self.config.labels_per_class is None else "each draw of train"
+        return f"stratified {len(splits)}-fold of {where}, by seed {seed}"
+
+    def _variant(self) -> dict[str, str]:
+        k, draws = self.config.labels_per_class, self.config.draws
+        labels = "all" if k is None else f"{k} a class, {_draws(draws)}"
+        return {"labels": labels, **departures(self.config, "labels_per_class", "draws")}
+
+    def _metrics(
+        self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers, seed: int
+    ) -> dict[str, Metric]:
+        metrics = {name: mean_metric(right.mean(axis=0), seed=seed) for name, right in outcomes.items()}
+        if self.config.labels_per_class is not None and self.config.draws > 1:
+            spread = float(outcomes["accuracy"].mean(axis=1).std(ddof=1))
+            metrics["accuracy_sd"] = Metric(value=spread, higher_is_better=False)
+        metrics["log_loss"] = mean_metric(answers.losses.mean(axis=0), seed=seed, higher_is_better=False)
+        return metrics
+
+    def _kept(
+        self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers
+    ) -> dict[str, NDArray[np.float64]]:
+        kept = {name: right.mean(axis=0) for name, right in outcomes.items()}
+        kept["log_loss"] = answers.losses.mean(axis=0)
+        if self.config.labels_per_class is not None:
+            kept["accuracy_draws"] = outcomes["accuracy"].mean(axis=1)
+        return kept
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """For each draw and test image, (draws, n): how many classes come before the true one, the log-loss."""
+
+    ranks: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    converged: bool
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Fits on samples of train: features float32 (n, dim), labels int64 (n,)."""
+
+    config: LinearProbeConfig
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    classes: int
+    device: torch.device
+
+    def held_out_losses(
+        self, samples: Sequence[NDArray[np.int64]], splits: Sequence[Sequence[Split]]
+    ) -> NDArray[np.float64]:
+        """Log-loss of each cost, summed over what a sample's splits hold out: float64 (draws, costs)."""
+        parts = [
+            (draw, sample[split.fit], sample[split.held_out])
+            for draw, sample in enumerate(samples)
+            for split in splits[draw]
+        ]
+        costs = self.config.costs.values()
+        losses = np.zeros((len(samples), len(costs)))
+        paths = self._paths([(fit, costs) for _, fit, _ in parts])
+        for (draw, _, held_out), path in zip(parts, paths, strict=True):
+            losses[draw] += path.log_losses(self.features[held_out], self.labels[held_out])
+        return losses
+
+    def answers(
+        self,
+        samples: Sequence[NDArray[np.int64]],
+        costs: NDArray[np.float64],
+        tests: NDArray[np.float32],
+        targets: NDArray[np.int64],
+    ) -> _Answers:
+        """Fit each sample at its cost and score the test images, features (m, dim) and labels (m,)."""
+        ranks = np.empty((len(samples), len(tests)), dtype=np.int64)
+        losses = np.empty((len(samples), len(tests)))
+        converged = True
+        paths = self._paths([(sample, costs[draw : draw + 1]) for draw, sample in enumerate(samples)])
+        for draw, path in enumerate(paths):
+            converged &= bool(path.converged.all())
+            for start in range(0, len(tests), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                logs = path.log_probabilities(tests[part])
+                ranks[draw, part] = true_class_ranks(logs, targets[part])
+                losses[draw, part] = -np.take_along_axis(logs, targets[part, None], axis=1)[:, 0]
+        return _Answers(ranks, losses, converged)
+
+    def _paths(self, parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> Iterator[Path]:
+        return fit_paths(
+            (Problem(self.features[rows], self.labels[rows], costs) for rows, costs in parts),
+            classes=self.classes,
+            tolerance=self.config.tolerance,
+            max_iterations=self.config.max_iterations,
+            standardize=self.config.standardize,
+            device=self.device,
+        )
+
+
+def _draws(count: int) -> str:
+    return "1 draw" if count == 1 else f"{count} draws"
