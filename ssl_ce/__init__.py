@@ -1,8 +1,8 @@
 """ssl-ce: learn features by inpainting, and judge any encoder, descriptor or hole-filler honestly.
 
-    import ssl_ce
-    features = ssl_ce.load("runs/mine").describe(images)      # uint8 (n, 3, h, w) -> float32 (n, dim)
-    filled = ssl_ce.load("telea").fill(images, holes)         # bool holes (n, 1, h, w), True = missing
+import ssl_ce
+features = ssl_ce.load("runs/mine").describe(images)      # uint8 (n, 3, h, w) -> float32 (n, dim)
+filled = ssl_ce.load("telea").fill(images, holes)         # bool holes (n, 1, h, w), True = missing
 """
 
 from __future__ import annotations

@@ -45,7 +45,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def explain(error: OSError, path: Path) -> UserError | MachineError:
     """The error to show when writing `path` failed: the user's to mend (permissions), or the machine's (disk full)."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MachineError(f"The disk is full: {path} was not written and what stood there before is unchanged. Free some space and run the command again.")
+        return MachineError(
+            f"The disk is full: {path} was not written, and what stood there before is unchanged. "
+            "Free some space and run the command again."
+        )
     reason = error.strerror or str(error)
     return UserError(f"Cannot write {path}: {reason}. Choose another place for the output.")
 
@@ -67,7 +70,7 @@ def digest(*parts: bytes | str | memoryview) -> str:
 
 
 def cache_dir() -> Path:
-    """Where packed sets and features are kept: `$SSL_CE_CACHE`, else `$XDG_CACHE_HOME/ssl_ce`, else `~/.cache/ssl_ce`."""
+    """Where packed sets and features are kept: `$SSL_CE_CACHE`, or `ssl_ce` in `$XDG_CACHE_HOME` or `~/.cache`."""
     if given := os.environ.get("SSL_CE_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl_ce"

@@ -17,8 +17,8 @@ Source: Pathak et al., "Context Encoders", CVPR 2016, section 3.3 (region masks)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +28,8 @@ from ssl_ce.errors import UserError
 from ssl_ce.randomness import fold, integers, sample_keys, uniform
 from ssl_ce.registry import Registry
 
-
-class RegionStrategy(Protocol):
-    """Draws one hole for each key: int64 `(n,)` -> bool `(n, 1, height, width)`, True = missing."""
-
-    def __call__(self, keys: Tensor, height: int, width: int, **options: Any) -> Tensor: ...
-
+# Called as strategy(keys, height, width, **options).
+RegionStrategy = Callable[..., Tensor]
 
 strategies: Registry[RegionStrategy] = Registry("region strategy", "ssl_ce.holes")
 
@@ -50,14 +46,18 @@ def draw(strategy: str, keys: Tensor, height: int, width: int, options: Mapping[
     try:
         holes = function(keys, height, width, **(options or {}))
     except TypeError as error:
-        raise UserError(f"Region strategy '{strategy}' does not take these options {dict(options or {})}: {error}.") from error
+        raise UserError(
+            f"Region strategy '{strategy}' does not take these options {dict(options or {})}: {error}."
+        ) from error
     missing = holes.flatten(1).sum(1)
     if bool((missing == 0).any()) or bool((missing == height * width).any()):
         raise UserError(f"Region strategy '{strategy}' leaves no hole or no context at {height} x {width} pixels.")
     return holes
 
 
-def draw_bank(strategy: str, count: int, seed: int, height: int, width: int, options: Mapping[str, Any] | None = None) -> Tensor:
+def draw_bank(
+    strategy: str, count: int, seed: int, height: int, width: int, options: Mapping[str, Any] | None = None
+) -> Tensor:
     """A bank of `count` fixed masks, a function of (strategy, seed, size): bool (count, 1, height, width)."""
     return draw(strategy, sample_keys(seed, 0, torch.arange(count), "hole bank"), height, width, options)
 
@@ -85,7 +85,14 @@ def center(keys: Tensor, height: int, width: int, *, side: float = 0.5) -> Tenso
 
 
 def random_block(
-    keys: Tensor, height: int, width: int, *, most: float = 0.25, blocks: int = 12, low: float = 0.1, high: float = 0.3
+    keys: Tensor,
+    height: int,
+    width: int,
+    *,
+    most: float = 0.25,
+    blocks: int = 12,
+    low: float = 0.1,
+    high: float = 0.3,
 ) -> Tensor:
     """Overlapping rectangles whose union covers at most `most` of the image.
 
@@ -93,7 +100,9 @@ def random_block(
     union stays within `most`. The first always is, since high² <= most.
     """
     if not 0.0 < low <= high or high * high > most:
-        raise UserError(f"random-block needs 0 < low <= high and high * high <= most; got low {low}, high {high}, most {most}.")
+        raise UserError(
+            f"random-block needs 0 < low <= high and high * high <= most; got low {low}, high {high}, most {most}."
+        )
     numbers = uniform(keys, blocks, 4).double()
     tall = (height * (low + (high - low) * numbers[..., 0])).floor().clamp(min=1)
     wide = (width * (low + (high - low) * numbers[..., 1])).floor().clamp(min=1)

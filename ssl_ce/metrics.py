@@ -1,8 +1,8 @@
 """How good a fill is, for each image, over the region that is scored. Values in [0, 1], float64 throughout.
 
-Two conventions of PSNR are in use and differ: the *mean of the per-image PSNR* (the mean of `psnr` below; what most
-papers print) and the *PSNR of the mean L2* (`psnr_from_l2(l2.mean())`), which large errors dominate. By Jensen's
-inequality the first is never below the second. State which one a number is.
+Two conventions of PSNR are in use and differ: the *mean of the per-image PSNR* (the mean of `psnr` below;
+what most papers print) and the *PSNR of the mean L2* (`psnr_from_l2(l2.mean())`), which large errors
+dominate. By Jensen's inequality the first is never below the second. State which one a number is.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ def hole_metrics(filled: Any, truth: Any, region: Any) -> dict[str, NDArray[np.f
     Returns
     -------
     dict of float64 (n,)
-        "l1", "l2": mean absolute and mean squared error over the region's pixels and channels, of values in [0, 1].
-        "psnr": dB, `psnr_from_l2(l2)`, at most `PSNR_CAP`. "ssim": the SSIM map (Wang et al., IEEE TIP 13(4), 2004:
-        Gaussian window of sigma 1.5, each channel apart) of the whole images, averaged over the region and channels.
+        "l1", "l2": mean absolute and mean squared error over the region's pixels and channels, of values in
+        [0, 1]. "psnr": dB, `psnr_from_l2(l2)`, at most `PSNR_CAP`. "ssim": the SSIM map (Wang et al., IEEE
+        TIP 13(4), 2004: Gaussian window of sigma 1.5, each channel apart) of the whole images, averaged over
+        the region and channels.
 
     Raises
     ------
@@ -51,9 +52,7 @@ def hole_metrics(filled: Any, truth: Any, region: Any) -> dict[str, NDArray[np.f
     """
     filled, truth = as_images(filled), as_images(truth)
     if filled.shape != truth.shape:
-        raise UserError(
-            f"Filled images {tuple(filled.shape)} and true ones {tuple(truth.shape)} differ in shape."
-        )
+        raise UserError(f"Filled images {tuple(filled.shape)} and true ones {tuple(truth.shape)} differ in shape.")
     region = as_holes(region, truth)
     if not bool(region.flatten(1).any(1).all()):
         raise UserError("A region to score is empty. Give each image at least one pixel to score.")
@@ -62,23 +61,24 @@ def hole_metrics(filled: Any, truth: Any, region: Any) -> dict[str, NDArray[np.f
         for at in range(0, len(truth), _IMAGES_AT_ONCE)
     ]
     return {
-        name: np.concatenate([part[name] for part in parts] or [np.empty(0)])
-        for name in ("l1", "l2", "psnr", "ssim")
+        name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in ("l1", "l2", "psnr", "ssim")
     }
 
 
 def psnr_from_l2(l2: ArrayLike) -> NDArray[np.float64]:
-    """PSNR in dB of mean squared errors of values in [0, 1], elementwise: -10 log10(l2), at most `PSNR_CAP`."""
+    """PSNR in dB of mean squared errors of values in [0, 1], elementwise: -10 log10(l2), at most
+    `PSNR_CAP`."""
     floor = 10.0 ** (-PSNR_CAP / 10.0)
     return np.asarray(-10.0 * np.log10(np.maximum(np.asarray(l2, dtype=np.float64), floor)))
 
 
 def ssim_map(first: Tensor, second: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """SSIM of float64 images (n, c, h, w) in [0, 1] at some `rows` and `columns` (int64): (n, c, rows, columns).
+    """SSIM of float64 images (n, c, h, w) in [0, 1] at some `rows` and `columns` (int64): (n, c, rows,
+    columns).
 
     Equal to `skimage.metrics.structural_similarity(..., gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False, data_range=1, full=True)`, whose blur with mirrored borders is here one matrix for
-    each axis.
+    use_sample_covariance=False, data_range=1, full=True)`, whose blur with mirrored borders is here one
+    matrix for each axis.
     """
     down, right = _blur(first.shape[2])[rows], _blur(first.shape[3])[columns].T
 
@@ -110,6 +110,4 @@ def _mean_over(values: Tensor, region: Tensor) -> NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def _blur(size: int) -> Tensor:
     """The Gaussian blur along one axis, borders mirrored, as a matrix: float64 (size, size)."""
-    return torch.from_numpy(
-        gaussian_filter1d(np.eye(size), _SIGMA, axis=0, mode="reflect", truncate=_TRUNCATE)
-    )
+    return torch.from_numpy(gaussian_filter1d(np.eye(size), _SIGMA, axis=0, mode="reflect", truncate=_TRUNCATE))

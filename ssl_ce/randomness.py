@@ -91,4 +91,3 @@ def _purpose_number(purpose: str) -> int:
 def _signed(number: int) -> int:
     number &= 0xFFFF_FFFF_FFFF_FFFF
     return number - (1 << 64) if number >= 1 << 63 else number
-

@@ -70,23 +70,29 @@ def parse_reference(text: str) -> Reference:
     if not at:
         target, tap = body, ""
     try:
-        options = {key: read_scalar(value) for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))}
+        options = {
+            key: read_scalar(value)
+            for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        }
     except ValueError as error:
         raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.") from error
     if not target or (at and not tap):
-        raise UserError(f"The subject '{text}' is incomplete: write REF, REF@TAP or REF?key=value, for example runs/x@conv4.")
+        raise UserError(
+            f"The subject '{text}' is incomplete: write REF, REF@TAP or REF?key=value, for example runs/x@conv4."
+        )
     return Reference(text, scheme or None, target, tap or None, options)
 
 
 def reference_of(name: str, subject: DataclassInstance) -> str:
-    """The shortest text that makes `subject` again, `hog?cell=4`: its init fields are its options, defaults left out."""
-    options = "&".join(f"{f.name}={_scalar(getattr(subject, f.name))}" for f in _options(subject) if getattr(subject, f.name) != f.default)
+    """The shortest text that makes `subject` again, as `hog?cell=4`: its init fields, defaults left out."""
+    given = (f for f in fields(subject) if f.init and getattr(subject, f.name) != f.default)
+    options = "&".join(_written(f.name, subject) for f in given)
     return f"{name}?{options}" if options else name
 
 
 def identity_of(name: str, version: int, subject: DataclassInstance) -> str:
-    """Hash of a subject that is nothing but its options. A `version` is raised when the same options give other numbers."""
-    return digest(name, str(version), *(f"{f.name}={_scalar(getattr(subject, f.name))}" for f in _options(subject)))
+    """Hash of a subject that is no more than its init fields; a change of its numbers raises `version`."""
+    return digest(name, str(version), *(_written(f.name, subject) for f in fields(subject) if f.init))
 
 
 def check_whole(subject: str, option: str, value: Any, low: int, high: int, multiple: int = 1) -> None:
@@ -102,9 +108,6 @@ def check_flag(subject: str, option: str, value: Any) -> None:
         raise UserError(f"'{subject}' takes {option} as true or false; {value!r} is neither.")
 
 
-def _options(subject: DataclassInstance) -> list[Any]:
-    return [f for f in fields(subject) if f.init]
-
-
-def _scalar(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _written(option: str, subject: DataclassInstance) -> str:
+    value = getattr(subject, option)
+    return f"{option}={str(value).lower() if isinstance(value, bool) else value}"

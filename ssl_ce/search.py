@@ -1,8 +1,9 @@
 """Exact nearest neighbours: faiss or torch behind one function, with the same answer.
 
-Candidates are found in float32 and ranked by float64 similarity, then by their number in the base, so ties are
-settled the same way everywhere. A bound on float32's rounding error says which candidates could belong to the
-answer; where more could than were fetched (many duplicates at the k-th place), all that could are looked at.
+Candidates are found in float32 and ranked by float64 similarity, then by their number in the base, so ties
+are settled the same way everywhere. A bound on float32's rounding error says which candidates could belong to
+the answer; where more could than were fetched (many duplicates at the k-th place), all that could are looked
+at.
 """
 
 from __future__ import annotations
@@ -95,12 +96,10 @@ def _check(queries: Floats, base: Floats, k: int, metric: str) -> None:
             )
     if queries.shape[1] != base.shape[1]:
         raise UserError(
-            f"Queries have {queries.shape[1]} dimensions and the base has {base.shape[1]}. Describe both alike."
+            f"Queries have {queries.shape[1]} dimensions, the base has {base.shape[1]}. Describe both alike."
         )
     if not 1 <= k <= len(base):
-        raise UserError(
-            f"{k} neighbours were asked for among {len(base)} vectors. Choose k from 1 to {len(base)}."
-        )
+        raise UserError(f"{k} neighbours were asked for among {len(base)} vectors. Choose k from 1 to {len(base)}.")
 
 
 def _backend(name: str) -> Fetch:
@@ -108,9 +107,7 @@ def _backend(name: str) -> Fetch:
     if name not in ("auto", "faiss", "torch"):
         raise UserError(f"The search back end is 'auto', 'faiss' or 'torch'; '{name}' is none of them.")
     if name == "faiss" and not installed:
-        raise UserError(
-            "faiss is not installed. Install it (pip install faiss-cpu), or use the torch back end."
-        )
+        raise UserError("faiss is not installed. Install it (pip install faiss-cpu), or use the torch back end.")
     return _by_faiss if installed and name != "torch" else _by_torch
 
 
@@ -160,15 +157,14 @@ def _all_above(
     metric: Metric,
     chunk: int,
 ) -> Iterator[tuple[int, Places]]:
-    """For each of the queries `rows`, every place whose float32 score reaches its floor, in ascending order."""
+    """For each of the queries `rows`, every place whose float32 score reaches its floor, in ascending
+    order."""
     for at in range(0, len(rows), _QUERIES_AT_ONCE):
         some = rows[at : at + _QUERIES_AT_ONCE]
         pools: list[list[Places]] = [[] for _ in some]
         _, wanted = next(_prepared(queries[some], lengths[0][some], metric, _QUERIES_AT_ONCE))
         for start, part in _prepared(base, lengths[1], metric, chunk):
-            for pool, scores, floor in zip(
-                pools, _similarities(wanted, part, metric), floors[some], strict=True
-            ):
+            for pool, scores, floor in zip(pools, _similarities(wanted, part, metric), floors[some], strict=True):
                 pool.append(np.flatnonzero(scores >= floor) + start)
         yield from ((int(row), np.concatenate(pool)) for row, pool in zip(some, pools, strict=True))
 
@@ -176,29 +172,31 @@ def _all_above(
 def _prepared(vectors: Floats, lengths: Scores, metric: Metric, chunk: int) -> Iterator[tuple[int, Floats]]:
     """The vectors in chunks with their starts, scaled to length 1 for cosine."""
     for start in range(0, len(vectors), chunk):
-        part = np.ascontiguousarray(vectors[start : start + chunk])
+        part = np.array(vectors[start : start + chunk], order="C")
         if metric == "cosine":
             length = np.sqrt(lengths[start : start + chunk, None])
-            part = part / np.where(length > 0, length, 1.0).astype(np.float32)
+            part /= np.where(length > 0, length, 1.0).astype(np.float32)
         yield start, part
 
 
 def _similarities(queries: Floats, base: Floats, metric: Metric) -> Floats:
     """Scores of all pairs in float32, (m, n)."""
-    dots = torch.from_numpy(queries) @ torch.from_numpy(base).T
+    first, second = torch.from_numpy(queries), torch.from_numpy(base)
+    scores = first @ second.T
     if metric == "l2":
-        squares = [torch.from_numpy(np.einsum("nd,nd->n", x, x)) for x in (queries, base)]
-        dots = 2.0 * dots - squares[0][:, None] - squares[1]
-    result: Floats = dots.numpy()
+        scores = 2.0 * scores - first.square().sum(1, keepdim=True) - second.square().sum(1)
+    result: Floats = scores.numpy()
     return result
 
 
 def _error_bound(dim: int, lengths: tuple[Scores, Scores], metric: Metric) -> Scores:
-    """How far a float32 score can be from the true one, for each query (Higham, "Accuracy and Stability", 3.1)."""
+    """How far a float32 score can be from the true one, for each query (Higham, "Accuracy and Stability",
+    3.1)."""
     share = (dim + 8) * _ROUNDOFF
     if metric == "cosine":
         return np.full(len(lengths[0]), share)
-    return 2.0 * share * (np.sqrt(lengths[0]) + np.sqrt(lengths[1].max())) ** 2
+    bound: Scores = 2.0 * share * (np.sqrt(lengths[0]) + np.sqrt(lengths[1].max())) ** 2
+    return bound
 
 
 def _squared_lengths(vectors: Floats, chunk: int) -> Scores:
@@ -207,14 +205,13 @@ def _squared_lengths(vectors: Floats, chunk: int) -> Scores:
         part = vectors[start : start + chunk].astype(np.float64)
         lengths[start : start + chunk] = _dots(part, part)
     if not np.isfinite(lengths).all():
-        raise UserError(
-            f"Vector {int(np.flatnonzero(~np.isfinite(lengths))[0])} holds a value that is not finite."
-        )
+        raise UserError(f"Vector {int(np.flatnonzero(~np.isfinite(lengths))[0])} holds a value that is not finite.")
     return lengths
 
 
 def _exact(query: Floats, base: Floats, places: Places, metric: Metric, chunk: int) -> Scores:
-    """float64 scores of one query with some rows of the base. Equal rows have equal scores to the last bit."""
+    """float64 scores of one query with some rows of the base. Equal rows have equal scores to the last
+    bit."""
     one = query.astype(np.float64)[None]
     length = np.sqrt(_dots(one, one))
     scores = []
@@ -229,6 +226,7 @@ def _exact(query: Floats, base: Floats, places: Places, metric: Metric, chunk: i
 
 
 def _dots(first: Scores, second: Scores) -> Scores:
-    """Row by row, summed in one order whatever stands beside a row (which a matrix product does not promise)."""
+    """Row by row, summed in one order whatever stands beside a row (which a matrix product does not
+    promise)."""
     result: Scores = np.multiply(first, second).sum(axis=1)
     return result

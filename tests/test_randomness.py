@@ -22,7 +22,11 @@ def test_a_key_depends_on_seed_epoch_index_and_purpose_and_on_nothing_else():
     indices = torch.tensor([5, 900, 3])
     keys = sample_keys(1, 2, indices, "hole")
     assert torch.equal(keys[1:2], sample_keys(1, 2, torch.tensor([900]), "hole"))
-    others = [sample_keys(2, 2, indices, "hole"), sample_keys(1, 3, indices, "hole"), sample_keys(1, 2, indices, "crop")]
+    others = [
+        sample_keys(2, 2, indices, "hole"),
+        sample_keys(1, 3, indices, "hole"),
+        sample_keys(1, 2, indices, "crop"),
+    ]
     assert all(not (keys == other).any() for other in others)
 
 

@@ -13,9 +13,15 @@ from ssl_ce.errors import SslCeError
 
 # Command: where it lives, and what --help says of it without importing it.
 _COMMANDS = {
-    "quickstart": ("ssl_ce.cli.quickstart:quickstart", "Pretrain and judge a small Context Encoder on bundled digits."),
+    "quickstart": (
+        "ssl_ce.cli.quickstart:quickstart",
+        "Pretrain and judge a small Context Encoder on bundled digits.",
+    ),
     "pretrain": ("ssl_ce.cli.pretrain:pretrain", "Pretrain a method on your images, or go on with a run."),
-    "evaluate": ("ssl_ce.cli.evaluate:evaluate", "Judge encoders, descriptors and inpainters; write records."),
+    "evaluate": (
+        "ssl_ce.cli.evaluate:evaluate",
+        "Judge encoders, descriptors and inpainters; write records.",
+    ),
     "results": ("ssl_ce.cli.results:results", "Show records as tables."),
     "data": ("ssl_ce.cli.data:data", "Look at image sets and pack them."),
     "export": ("ssl_ce.cli.export:export", "Take the encoder of a run elsewhere."),

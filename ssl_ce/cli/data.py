@@ -34,9 +34,7 @@ def data_options(command: C, seed_flag: str = "--data-seed") -> C:
         click.option("--fit", type=click.Choice(FITS), help="How images become square.  [default: crop]"),
         click.option("--data-root", type=folder, help="Where registered datasets lie."),
         click.option("--download", is_flag=True, help="Fetch a registered dataset that is not there."),
-        click.option(
-            "--allow-unreadable", is_flag=True, help="Go on if over 1 % of the images cannot be read."
-        ),
+        click.option("--allow-unreadable", is_flag=True, help="Go on if over 1 % of the images cannot be read."),
         click.option(seed_flag, "data_seed", type=click.IntRange(min=0), help=seed_help),
     )
     for option in reversed(options):

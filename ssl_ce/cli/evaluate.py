@@ -83,15 +83,44 @@ def _make_command(name: str) -> click.Command:
         click.Option(["--data", "source"], metavar="REF", help="Train and test images: a dataset's name or a folder."),
         click.Option(["--train"], metavar="REF", help="Train images, instead of --data's."),
         click.Option(["--test"], metavar="REF", help="Test images, instead of --data's."),
-        click.Option(["--index"], metavar="REF", help="What nearest neighbours are searched in. Default: the train images."),
-        click.Option(["--results"], type=click.Path(path_type=Path), default=LOCAL_RESULTS, show_default=True, help="Where records go."),
-        click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True, help="Decides splits, draws and holes."),
-        click.Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where networks run."),
+        click.Option(
+            ["--index"],
+            metavar="REF",
+            help="What nearest neighbours are searched in. Default: the train images.",
+        ),
+        click.Option(
+            ["--results"],
+            type=click.Path(path_type=Path),
+            default=LOCAL_RESULTS,
+            show_default=True,
+            help="Where records go.",
+        ),
+        click.Option(
+            ["--seed"],
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Decides splits, draws and holes.",
+        ),
+        click.Option(
+            ["--device"],
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where networks run.",
+        ),
         click.Option(["--no-floors"], is_flag=True, help="Leave the floors out of the table."),
         click.Option(["--set", "assignments"], multiple=True, metavar="KEY=VALUE", help="A setting of the protocol."),
     ]
     if "inpainting" in name:
-        parameters.append(click.Option(["--holes"], multiple=True, metavar="STRATEGY", help="Region strategy; may be repeated. Default: all three of the paper."))
+        parameters.append(
+            click.Option(
+                ["--holes"],
+                multiple=True,
+                metavar="STRATEGY",
+                help="Region strategy; may be repeated. Default: all three of the paper.",
+            )
+        )
     help_text = f"{evaluators.entry(name).summary.capitalize()}.\n\n{_EXAMPLES.get(name, '')}"
 
     def callback(**options: Any) -> None:
@@ -131,7 +160,12 @@ def _evaluate(
     if not no_floors:
         references = with_floors(evaluator, references)
     sets = open_evaluation_sets(
-        evaluator, source=source, train=train if index is None else index, test=test, size=_size_for(references, data), options=data
+        evaluator,
+        source=source,
+        train=train if index is None else index,
+        test=test,
+        size=_size_for(references, data),
+        options=data,
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
@@ -139,7 +173,13 @@ def _evaluate(
 
 
 def judge_with_progress(
-    evaluator: Evaluator, references: list[str], data: EvaluationData, results: Path, *, seed: int, device: str = "auto"
+    evaluator: Evaluator,
+    references: list[str],
+    data: EvaluationData,
+    results: Path,
+    *,
+    seed: int,
+    device: str = "auto",
 ) -> list[Record]:
     """Judge `references`, appending to the store in `results` as records come, with a line of progress."""
     import torch
@@ -158,7 +198,13 @@ def judge_with_progress(
 
 
 def open_evaluation_sets(
-    evaluator: Evaluator, *, source: str | None, train: str | None, test: str | None, size: int | None, options: dict[str, Any]
+    evaluator: Evaluator,
+    *,
+    source: str | None,
+    train: str | None,
+    test: str | None,
+    size: int | None,
+    options: dict[str, Any],
 ) -> EvaluationData:
     """The image sets of an evaluation, opened and packed at one size."""
     from ssl_ce.evaluators.base import EvaluationData
@@ -166,26 +212,25 @@ def open_evaluation_sets(
     test_reference, train_reference = test or source, train or source
     if test_reference is None:
         raise UserError("Say which images to judge on: --data REF, or --test REF (and --train REF).")
-    test_set = _open(test_reference, "test" if test is None else None, size, options)
+    test_set = _open(test_reference, "test", size, options)
     train_set = None
     if train_reference is not None:
-        own_size = test_set.size[0] if size is None else size
-        train_set = _open(train_reference, "train" if train is None else None, own_size, options)
+        train_set = _open(train_reference, "train", test_set.metadata.size, options)
     elif evaluator.needs.train:
-        raise UserError(f"{evaluator.name} needs train images too: give --data REF, or --train REF (--index REF) beside --test.")
+        raise UserError(
+            f"{evaluator.name} needs train images too: give --data REF, or --train REF (--index REF) beside --test."
+        )
     return EvaluationData(test=test_set, train=train_set)
 
 
-def _open(reference: str, split: str | None, size: int | None, options: dict[str, Any]) -> PackedImages:
-    """Open one set; where a set was named for its role (`split` None), its only or its fitting split is taken."""
+def _open(reference: str, role: str, default_size: int | None, options: dict[str, Any]) -> PackedImages:
+    """Open the split that plays `role` ("train", "test"). What has one split only plays any role with it."""
     from ssl_ce.cli.data import make_data_options
     from ssl_ce.data import open_set, splits_of
 
-    prepared = make_data_options({**options, "size": size if options.get("size") is None else options["size"]})
-    if split is None:
-        splits = splits_of(reference, prepared)
-        split = splits[0]
-    return open_set(reference, split, prepared)
+    prepared = make_data_options({**options, "default_size": default_size})
+    splits = splits_of(reference, prepared)
+    return open_set(reference, splits[0] if len(splits) == 1 else role, prepared)
 
 
 def _size_for(references: list[str], options: dict[str, Any]) -> int | None:

@@ -16,7 +16,7 @@ from ssl_ce.errors import UserError
     "layout",
     type=click.Choice(["safetensors", "torchvision", "onnx"]),
     required=True,
-    help="safetensors: our own names; torchvision: a state dict for torchvision.models.alexnet; onnx: the network itself.",
+    help="safetensors: our names; torchvision: weights for torchvision.models.alexnet; onnx: the network.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")

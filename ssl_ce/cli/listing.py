@@ -52,10 +52,7 @@ def recipe_entries() -> Iterator[Entry]:
     """The recipes that come with the package, by name; their targets are the files."""
     import yaml
 
-    files = {
-        file.name.removesuffix(".yaml"): file
-        for file in resources.files("ssl_ce").joinpath("recipes").iterdir()
-    }
+    files = {file.name.removesuffix(".yaml"): file for file in resources.files("ssl_ce").joinpath("recipes").iterdir()}
     for name, file in sorted(files.items()):
         if file.name.endswith(".yaml"):
             summary = yaml.safe_load(file.read_text(encoding="utf-8")).get("summary", "")

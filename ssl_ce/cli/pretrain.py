@@ -20,14 +20,27 @@ if TYPE_CHECKING:
 @click.argument("recipe", required=False)
 @click.option("--data", "source", metavar="REF", help="The images: a dataset's name, a folder, or a packed file.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's directory. Default: runs/RECIPE-DATA.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run, or (with a recipe) start it there.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with this run, or (with a recipe) start it there.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train this many steps.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
-@click.option("--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Decides initial weights, order, crops and holes.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of the recipe, e.g. optim.lr=1e-3.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting of the recipe, e.g. optim.lr=1e-3.",
+)
 @data_options
 def pretrain(
     recipe: str | None,
@@ -71,7 +84,9 @@ def pretrain(
     if wanted is None and resume is None:
         raise UserError("Name a recipe (ce list recipes) or a run to go on with (--resume RUN).")
     if wanted is None and (settings or source):
-        raise UserError("A resumed run keeps its own settings and data. Leave them out, or start a new run with a recipe.")
+        raise UserError(
+            "A resumed run keeps its own settings and data. Leave them out, or start a new run with a recipe."
+        )
     run(wanted, out=out, resume=resume, data=data)
 
 
@@ -97,17 +112,31 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
         recipe = wanted
         path = resume or out or _default_out(wanted)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists already. Go on with it (ce pretrain --resume {path}) or choose another --out.")
+            raise UserError(
+                f"{path} exists already. Go on with it (ce pretrain --resume {path}) or choose another --out."
+            )
     manifest = RunDirectory(path).manifest()
     if going_on and manifest.get("done"):
-        click.echo(f"{path} is finished: {manifest['step']} steps. Judge it with: ce evaluate linear-probe {path} --data {recipe.data.source}")
+        click.echo(
+            f"{path} is finished: {manifest['step']} steps. "
+            f"Judge it with: ce evaluate linear-probe {path} --data {recipe.data.source}"
+        )
         return path
     images = _open(recipe, data)
     if recipe.log.tensorboard and tensorboard_missing():
-        click.echo("TensorBoard is not installed, so log.csv is the only log (pip install 'ssl-ce[tensorboard]').", err=True)
+        click.echo(
+            "TensorBoard is not installed, so log.csv is the only log (pip install 'ssl-ce[tensorboard]').",
+            err=True,
+        )
     hooks_online = online_knn(images, recipe.seed) if images.task == "classes" and recipe.log.online_every else None
     with training_progress(str(path)) as show:
-        train(recipe, images, path, resume=going_on, hooks=Hooks(progress=show, online=hooks_online, draw=fills_grid))
+        train(
+            recipe,
+            images,
+            path,
+            resume=going_on,
+            hooks=Hooks(progress=show, online=hooks_online, draw=fills_grid),
+        )
     manifest = RunDirectory(path).manifest()
     click.echo(
         f"{path}: {manifest['step']} steps, {manifest['images_seen']:,} images in {manifest['seconds']:.0f} s; "
@@ -142,8 +171,16 @@ def data_config_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
     from ssl_ce.cli.data import make_data_options
 
     settings = recipe.data
-    size = settings.size or int(recipe.method["size"])
-    return make_data_options({**data, "size": size, "fit": settings.fit, "data_seed": settings.split_seed})
+    own_size = int(recipe.method["size"])
+    return make_data_options(
+        {
+            **data,
+            "size": settings.size,
+            "default_size": own_size,
+            "fit": settings.fit,
+            "data_seed": settings.split_seed,
+        }
+    )
 
 
 def _default_out(recipe: Recipe) -> Path:

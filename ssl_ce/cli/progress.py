@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
     from ssl_ce.pretraining.loop import Progress as TrainingProgress
@@ -31,8 +38,9 @@ def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]
 
         def show(state: TrainingProgress) -> None:
             loss = " ".join(f"{name} {value:.4f}" for name, value in state.numbers.items() if name.endswith("_loss"))
-            fields = {"loss": loss} if loss else {}
-            bar.update(task, completed=state.step, total=state.total, rate=f"{state.images_per_second:,.0f} images/s", **fields)
+            bar.update(task, completed=state.step, total=state.total, rate=f"{state.images_per_second:,.0f} images/s")
+            if loss:
+                bar.update(task, loss=loss)
 
         yield show
 

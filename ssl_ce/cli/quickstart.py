@@ -17,9 +17,24 @@ STRATEGIES = ("center", "random-block", "random-region")
 
 
 @click.command()
-@click.option("--run", "run_path", type=click.Path(path_type=Path), default=Path("runs/quickstart"), show_default=True, help="The run's directory.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results/quickstart"), show_default=True, help="Where records, tables and pictures go.")
-@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps instead of the recipe's (a trial run).")
+@click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
+    default=Path("runs/quickstart"),
+    show_default=True,
+    help="The run's directory.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results/quickstart"),
+    show_default=True,
+    help="Where records, tables and pictures go.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Train this many steps instead of the recipe's (a trial run)."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides everything random.")
 def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> None:
     """Pretrain a small Context Encoder on 1,797 handwritten digits and judge it with every evaluator.
@@ -52,7 +67,10 @@ def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> N
     click.echo(f"Tables:   {', '.join(str(path) for path in paths)}")
     click.echo(f"Pictures: {', '.join(str(path) for path in pictures)}")
     click.echo(f"Run:      {run_path}   (whole quickstart: {time.perf_counter() - started:.0f} s)")
-    click.echo(f"Next:     ce pretrain quickstart --data YOUR_FOLDER --out runs/mine && ce evaluate linear-probe runs/mine --data YOUR_FOLDER")
+    click.echo(
+        "Next:     ce pretrain quickstart --data YOUR_FOLDER --out runs/mine\n"
+        "          ce evaluate linear-probe runs/mine --data YOUR_FOLDER"
+    )
 
 
 def _digits() -> EvaluationData:
@@ -66,7 +84,12 @@ def _digits() -> EvaluationData:
 def _judge_all(run: str, data: EvaluationData, results: Path, seed: int) -> tuple[list[Record], list[Any]]:
     """All evaluators on the run and its baselines; the low-shot probe is compared draw by draw."""
     from ssl_ce.cli.evaluate import judge_with_progress
-    from ssl_ce.evaluators.inpainting import Inpainting, InpaintingConfig, NearestInpainting, NearestInpaintingConfig
+    from ssl_ce.evaluators.inpainting import (
+        Inpainting,
+        InpaintingConfig,
+        NearestInpainting,
+        NearestInpaintingConfig,
+    )
     from ssl_ce.evaluators.judge import with_floors
     from ssl_ce.evaluators.knn import Knn, KnnConfig
     from ssl_ce.evaluators.linear_probe import LinearProbe, LinearProbeConfig
@@ -98,9 +121,10 @@ def _draw(run: str, data: EvaluationData, results: Path, seed: int) -> list[Path
     from ssl_ce.inpainters.nearest import Nearest
     from ssl_ce.report.grids import inpainting_grid, retrieval_grid
 
-    indices = torch.arange(8)
+    indices = torch.arange(6)
     truth = data.test.read(indices)
-    assert data.test.size is not None and data.train is not None
+    assert data.test.size is not None
+    assert data.train is not None
     holes_of = Inpainting(InpaintingConfig(holes=STRATEGIES)).holes
     names = (run, "mean-color", "telea", "navier-stokes")
     paths = []

@@ -8,6 +8,9 @@ package adds its own with an entry point:
     streets = "my_package.data:streets"
 
     # my_package/data.py
+    from ssl_ce.data import DataOptions
+    from ssl_ce.data.source import Dataset, Source
+
     def read_streets(split: str, options: DataOptions) -> Source:
         folder = options.folder() / "streets" / split
         return Source("streets", split, sorted(folder.glob("*.jpg")))
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
     from ssl_ce.data.source import Dataset
 
 datasets: Registry[Dataset] = Registry("dataset", "ssl_ce.datasets")
-datasets.add(
-    "digits", "ssl_ce.data.digits:digits", "1,797 handwritten digits of 8 x 8 pixels, embedded (scikit-learn)"
-)
+datasets.add("digits", "ssl_ce.data.digits:digits", "1,797 handwritten digits of 8 x 8 pixels, embedded (scikit-learn)")
 for _name, _attribute, _summary in (
     ("cifar10", "cifar10", "60,000 images of 32 x 32 pixels, 10 classes"),
     ("cifar100", "cifar100", "60,000 images of 32 x 32 pixels, 100 classes"),

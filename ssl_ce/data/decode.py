@@ -16,7 +16,7 @@ from ssl_ce.data.source import RawImage
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-# Longer shapes are cut to this aspect ratio first: resized as a whole, a sliver would take the machine's memory.
+# Longer shapes are cut to this aspect ratio first: resized as a whole, a sliver would fill the memory.
 _SLIVER = 16
 
 
@@ -47,8 +47,8 @@ def decode(image: RawImage) -> Image.Image:
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
     """`image` ("RGB") as a square, by Pillow's antialiased bicubic: uint8 (3, size, size).
 
-    "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, up to an aspect ratio of
-    16; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
+    "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, up to an aspect ratio
+    of 16; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
     """
     width, height = image.size
     if fit == "crop":
@@ -64,9 +64,7 @@ def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.u
         scale = size / max(width, height)
         inner = (max(1, round(width * scale)), max(1, round(height * scale)))
         square = Image.new("RGB", (size, size))
-        square.paste(
-            image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2)
-        )
+        square.paste(image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 

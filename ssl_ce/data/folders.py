@@ -44,9 +44,7 @@ def folder_dataset(folder: Path) -> Dataset:
         if (folder / "test").is_dir():
             places["test"] = "test"
         return Dataset(tuple(places), lambda split, _: _read_split_folder(folder, split, places[split]))
-    return Dataset(
-        ("train", "test", "all"), lambda split, options: _read_split_by_seed(folder, split, options)
-    )
+    return Dataset(("train", "test", "all"), lambda split, options: _read_split_by_seed(folder, split, options))
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,7 @@ def _list(folder: Path) -> _Listing:
         )
     if images:
         return _Listing(images, None, ignored)
-    if (
-        len(photos) == 1
-        and photos[0] in full
-        and all(n.casefold() in _PHOTOS | _BESIDE_PHOTOS for n in subfolders)
-    ):
+    if len(photos) == 1 and photos[0] in full and all(n.casefold() in _PHOTOS | _BESIDE_PHOTOS for n in subfolders):
         return _Listing(full[photos[0]], None, sum(not _is_image(name) for name in below[photos[0]]))
     if not full:
         others = f" The {ignored} files there are of other kinds." if ignored else ""

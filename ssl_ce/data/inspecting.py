@@ -72,9 +72,7 @@ def inspect_split(reference: str, split: str, options: DataOptions) -> SplitInfo
     )
 
 
-def _read_headers(
-    source: Source, indices: Sequence[int], workers: int
-) -> tuple[list[tuple[int, int]], list[str]]:
+def _read_headers(source: Source, indices: Sequence[int], workers: int) -> tuple[list[tuple[int, int]], list[str]]:
     def look(index: int) -> tuple[int, int] | str:
         try:
             return native_size(source.images[index])

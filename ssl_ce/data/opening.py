@@ -52,9 +52,7 @@ def pack_to(reference: str, split: str, out: Path, options: DataOptions, overwri
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists already. Choose another --out, or replace it with --force.")
     if packed_file(reference) is not None:
-        raise UserError(
-            f"{reference} is a packed file already. Pack the folder or the dataset that it came from."
-        )
+        raise UserError(f"{reference} is a packed file already. Pack the folder or the dataset that it came from.")
     dataset = find_dataset(reference)
     source = read_source(dataset, reference, split, options)
     size = options.size or options.default_size or dataset.size
@@ -101,9 +99,7 @@ def find_dataset(reference: str) -> Dataset:
         return folder_dataset(folder)
     if "/" in reference or reference.startswith((".", "~")) or folder.suffix:
         raise UserError(f"There is no folder or packed file {reference}. Check the path.")
-    raise UserError(
-        f"{unknown('dataset', reference, datasets.names())} There is no folder of that name either."
-    )
+    raise UserError(f"{unknown('dataset', reference, datasets.names())} There is no folder of that name either.")
 
 
 def read_source(dataset: Dataset, reference: str, split: str, options: DataOptions) -> Source:

@@ -101,25 +101,17 @@ class _Failures:
         if len(self.listed) < _LISTED:
             self.listed.append(message)
         if self.count <= _REPORTED:
-            self._console.print(
-                f"Skipped {message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-            )
+            self._console.print(f"Skipped {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         check_unreadable(self._source.name, self.count, len(self._source), self._allowed, self.listed[0])
 
     def check_end(self) -> None:
         if self.count == len(self._source):
-            raise UserError(
-                f"None of the {self.count} images of {self._source.name} can be read: {self.listed[0]}."
-            )
+            raise UserError(f"None of the {self.count} images of {self._source.name} can be read: {self.listed[0]}.")
         if self.count > _REPORTED:
-            self._console.print(
-                f"... and {self.count - _REPORTED} more that could not be read", style="yellow"
-            )
+            self._console.print(f"... and {self.count - _REPORTED} more that could not be read", style="yellow")
 
 
-def _decode_in_order(
-    source: Source, size: int, options: DataOptions
-) -> Iterator[NDArray[np.uint8] | Unreadable]:
+def _decode_in_order(source: Source, size: int, options: DataOptions) -> Iterator[NDArray[np.uint8] | Unreadable]:
     def work(index: int) -> NDArray[np.uint8] | Unreadable:
         try:
             return fit_square(decode(source.images[index]), size, options.fit)

@@ -154,9 +154,7 @@ def verify(path: Path) -> Metadata:
     for chunk in _chunks(path):
         hasher.update(chunk)
     if hasher.digest() != checksum:
-        raise UserError(
-            f"The packed file {path} was altered after it was written (its checksum is wrong). {_AGAIN}"
-        )
+        raise UserError(f"The packed file {path} was altered after it was written (its checksum is wrong). {_AGAIN}")
     if time.time() - max(status.st_mtime, status.st_ctime) > _YOUNG:
         with suppress(SslCeError):  # a cache that cannot be written only costs time
             write_text(memory, "")
@@ -168,15 +166,13 @@ def _read_ends(path: Path) -> tuple[bytes, Metadata]:
         with path.open("rb") as file:
             head = file.read(_HEAD.size)
             if not head.startswith(_MAGIC):
-                raise UserError(
-                    f"{path} is not a packed image set. Make one with: ce data pack REF --size N --out FILE"
-                )
+                raise UserError(f"{path} is not a packed image set. Make one: ce data pack REF --size N --out FILE")
             length = os.fstat(file.fileno()).st_size
-            if len(head) < _HEAD.size or length != _HEAD.unpack(head)[3]:
-                raise UserError(f"The packed file {path} is cut off or was added to. {_AGAIN}")
-            _, place, text_length, _, checksum = _HEAD.unpack(head)
-            file.seek(min(place, length))
-            text = file.read(min(text_length, length))
+            _, place, text_length, whole_length, checksum = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
+            if length != whole_length or place + text_length != length:
+                raise UserError(f"The packed file {path} is cut off or was altered. {_AGAIN}")
+            file.seek(place)
+            text = file.read(text_length)
     except OSError as error:
         raise UserError(f"Cannot read the packed file {path}: {error.strerror}.") from error
     try:
@@ -185,7 +181,7 @@ def _read_ends(path: Path) -> tuple[bytes, Metadata]:
     except ValidationError:
         whole = False
     if not whole:
-        raise UserError(f"The packed file {path} is damaged: its metadata cannot be read. {_AGAIN}")
+        raise UserError(f"The packed file {path} was altered: its metadata cannot be read. {_AGAIN}")
     return checksum, metadata
 
 

@@ -111,7 +111,5 @@ def _rows(indices: Indices, count: int) -> NDArray[np.int64]:
         raise TypeError(f"indices are whole numbers; these are {given.dtype}")
     rows = given.astype(np.int64).reshape(-1)
     if rows.size and (rows.min() < 0 or rows.max() >= count):
-        raise IndexError(
-            f"indices must lie in 0 ... {count - 1}; these reach from {rows.min()} to {rows.max()}"
-        )
+        raise IndexError(f"indices must lie in 0 ... {count - 1}; these reach from {rows.min()} to {rows.max()}")
     return rows

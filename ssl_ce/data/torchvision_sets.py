@@ -225,9 +225,7 @@ imagenet = _dataset(
     _pairs,
     fetch=False,
 )
-imagenette = _dataset(
-    "imagenette", "Imagenette", "imagenette2-320/", _VAL_AS_TEST, _pairs, fixed={"size": "320px"}
-)
+imagenette = _dataset("imagenette", "Imagenette", "imagenette2-320/", _VAL_AS_TEST, _pairs, fixed={"size": "320px"})
 celeba = _dataset(
     "celeba",
     "CelebA",

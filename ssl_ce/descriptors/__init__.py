@@ -1,4 +1,4 @@
-"""Descriptors: anything that maps images to vectors. `load_descriptor("hog?cell=4")`, `load_descriptor("runs/x@conv4")`.
+"""Descriptors: anything that maps images to vectors. `load_descriptor("hog?cell=4")`, `("runs/x@conv4")`.
 
 A registered target is called with the reference's options as keyword arguments and returns a `Descriptor`.
 """

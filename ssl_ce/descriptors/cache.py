@@ -34,7 +34,11 @@ class FeatureCache:
     batch_size: int = 256
 
     def features(
-        self, descriptor: Descriptor, images: ImageSet, hole: Tensor | None = None, advance: Advance | None = None
+        self,
+        descriptor: Descriptor,
+        images: ImageSet,
+        hole: Tensor | None = None,
+        advance: Advance | None = None,
     ) -> NDArray[np.float32]:
         """Features of a whole image set: float32 (len(images), dim), memory-mapped and read-only.
 

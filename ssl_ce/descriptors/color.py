@@ -13,7 +13,8 @@ from ssl_ce.references import check_whole, identity_of, reference_of
 
 @dataclass
 class ColorHistogram:
-    """Square roots of the shares of pixels in each RGB bin, so that dot products compare as Hellinger's affinity.
+    """Square roots of the shares of pixels in each RGB bin, so that dot products compare as Hellinger's
+    affinity.
 
     With holes only pixels of the context are counted. Vectors have Euclidean length 1.
 
@@ -37,7 +38,8 @@ class ColorHistogram:
         return self.bins**3
 
     def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
-        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, bins³) in [0, 1]."""
+        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, bins³) in [0,
+        1]."""
         images, context = context_of(images, holes)
         red, green, blue = (images.long() * self.bins // 256).flatten(2).unbind(1)
         places = (red * self.bins + green) * self.bins + blue

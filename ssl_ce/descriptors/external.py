@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ class HookedEncoder(nn.Module):
         self.model = model.eval()
         self._places = _tap_places(model)
         shapes = self._run(torch.zeros(1, 3, spec.size, spec.size), set(self._places))
-        self.taps = {tap: (found.shape[1], round(spec.size / found.shape[-1])) for tap, found in shapes.items()}
+        self.taps: Mapping[str, tuple[int, int]] = {
+            tap: (found.shape[1], round(spec.size / found.shape[-1])) for tap, found in shapes.items()
+        }
         if not self.taps:
-            raise UserError(f"{type(model).__name__} has no convolutional maps to tap; only convolutional networks serve as encoders.")
+            raise UserError(
+                f"{type(model).__name__} has no convolutional maps to tap; only convolutional networks can be encoders."
+            )
 
     def maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Normalised images (n, 3, size, size) -> {tap: (n, channels, h, w)}."""
@@ -78,7 +82,9 @@ def torchvision_encoder(name: str, *, pretrained: bool, seed: int = 0) -> Hooked
     weights = torchvision.models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     spec = InputSpec(int(transform.crop_size[0]), tuple(transform.mean), tuple(transform.std))
-    return HookedEncoder(_downloading(f"torchvision:{name}", lambda: torchvision.models.get_model(name, weights=weights)), spec)
+    return HookedEncoder(
+        _downloading(f"torchvision:{name}", lambda: torchvision.models.get_model(name, weights=weights)), spec
+    )
 
 
 def timm_encoder(name: str, *, pretrained: bool, seed: int = 0) -> HookedEncoder:
@@ -92,11 +98,13 @@ def timm_encoder(name: str, *, pretrained: bool, seed: int = 0) -> HookedEncoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _downloading(f"timm:{name}", lambda: timm.create_model(name, pretrained=pretrained))
-    config = timm.data.resolve_model_data_config(model)
+    config: dict[str, Any] = timm.data.resolve_model_data_config(model)  # type: ignore[attr-defined, no-untyped-call]
     return HookedEncoder(model, InputSpec(int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])))
 
 
-def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = "", partial: bool = False) -> StagedEncoder:
+def file_encoder(
+    path: Path, config: EncoderConfig, size: int, *, prefix: str = "", partial: bool = False
+) -> StagedEncoder:
     """One of our encoders with weights from somebody's file: safetensors, or a state dict that torch saved.
 
     Keys may be our own, or torchvision's for AlexNet (`features.0.weight`); `prefix` is stripped first. How many of
@@ -114,12 +122,15 @@ def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = 
     if config.name == "alexnet" and any(key.startswith("features.") for key in given):
         given = _from_torchvision(given)
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
-    print(f"{path}: {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' found and loaded.", file=sys.stderr)
+    print(
+        f"{path}: {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' found and loaded.",
+        file=sys.stderr,
+    )
     if len(fitting) < len(own) and not partial:
         absent = next(key for key in own if key not in fitting)
         raise UserError(
             f"{path} covers {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' at {size} pixels (not "
-            f"'{absent}', for one). Give the right ?encoder=, size= or prefix=, or add partial=true to take it as it is."
+            f"'{absent}', for one). Give the right ?encoder=, size= or prefix=, or add partial=true to take it so."
         )
     encoder.load_state_dict({**own, **fitting})
     return encoder  # type: ignore[no-any-return]
@@ -142,7 +153,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    tensors = (
+        {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    )
     if not tensors:
         raise UserError(f"{path} holds no state dict (a mapping of names to tensors).")
     return tensors
@@ -179,7 +192,8 @@ def _downloading(what: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:  # the hubs' errors share no base class
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"The pretrained weights of {what} could not be had: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "
-            f"They are downloaded on first use; where there is no network, use random:{what} or put them in torch's cache."
+            f"The pretrained weights of {what} could not be had: {reason}. They are downloaded on first use; "
+            f"where there is no network, use random:{what} or put them in torch's cache."
         ) from error

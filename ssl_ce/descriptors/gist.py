@@ -30,13 +30,14 @@ Floats = NDArray[np.float32]
 class Gist:
     """Mean magnitudes of 32 Gabor filters (4 scales x 8 orientations) over a 4 x 4 grid of the image.
 
-    The image is resized to `side` x `side` (antialiased bilinear), stretched to [0, 255], and its local contrast is
-    normalised (`prefilt`: log, high-pass at 4 cycles per image, division by the local standard deviation + 0.2).
-    Dimensions run over channels, filters (finest scale first, orientations within), rows and columns of the grid.
+    The image is resized to `side` x `side` (antialiased bilinear), stretched to [0, 255], and its local
+    contrast is normalised (`prefilt`: log, high-pass at 4 cycles per image, division by the local standard
+    deviation + 0.2). Dimensions run over channels, filters (finest scale first, orientations within), rows
+    and columns of the grid.
 
-    With holes the missing pixels are first continued smoothly from the context (`smooth_fill`), so that the edge of
-    the hole is no edge of the image, and a cell is the mean over its context; one wholly missing takes the mean over
-    the whole context.
+    With holes the missing pixels are first continued smoothly from the context (`smooth_fill`), so that the
+    edge of the hole is no edge of the image, and a cell is the mean over its context; one wholly missing
+    takes the mean over the whole context.
 
     Parameters
     ----------
@@ -62,7 +63,8 @@ class Gist:
         return (3 if self.color else 1) * _SCALES * _ORIENTATIONS * _GRID**2
 
     def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
-        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim), values >= 0."""
+        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim), values >=
+        0."""
         images, context = context_of(images, holes)
         result = torch.empty(len(images), self.dim(*images.shape[2:]))
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -78,8 +80,10 @@ class Gist:
         return self.identity
 
     def _resized(self, images: Tensor, context: Tensor | None) -> tuple[Floats, list[Floats | None]]:
-        """Images (n, c, side, side), stretched to [0, 255], and each one's weights (side, side), the share of context."""
-        values, weights = images.float(), [None] * len(images)
+        """Images (n, c, side, side), stretched to [0, 255], and each one's weights (side, side), the share of
+        context."""
+        values = images.float()
+        weights: list[Floats | None] = [None] * len(images)
         if context is not None:
             values = smooth_fill(values, context)
             weights = list(area_mean(context, self.side, self.side)[:, 0].numpy())
@@ -97,11 +101,13 @@ class Band(NamedTuple):
 
 
 def normalize_contrast(values: Floats) -> Floats:
-    """LMgist's `prefilt`: float32 (c, s, s) in [0, 255] -> float32 (c, s, s), of about unit local deviation."""
+    """LMgist's `prefilt`: float32 (c, s, s) in [0, 255] -> float32 (c, s, s), of about unit local
+    deviation."""
     mirrored = _mirror(np.log1p(values), _PREFILTER_BORDER)
     size = mirrored.shape[-1]
     rows, columns = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
-    gain = np.exp(-(rows[:, None] ** 2 + columns**2) * math.log(2) / _PREFILTER_CUTOFF**2).astype(np.float32)
+    radius = np.hypot(rows[:, None], columns)
+    gain = np.exp(-math.log(2) * (radius / _PREFILTER_CUTOFF) ** 2).astype(np.float32)
 
     def low_pass(x: Floats) -> Floats:
         smooth: Floats = fft.irfft2(fft.rfft2(x) * gain, s=(size, size))
@@ -110,12 +116,13 @@ def normalize_contrast(values: Floats) -> Floats:
     details = mirrored - low_pass(mirrored)
     deviation = np.sqrt(np.abs(low_pass(details.mean(0, keepdims=True) ** 2)))
     inside = slice(_PREFILTER_BORDER, -_PREFILTER_BORDER)
-    return (details / (np.float32(0.2) + deviation))[:, inside, inside]
+    return (details / (0.2 + deviation))[:, inside, inside].astype(np.float32)
 
 
 @lru_cache(maxsize=4)
 def gabor_bands(size: int) -> tuple[Band, ...]:
-    """LMgist's `createGabor` for images of `size` x `size`: 32 filters, finest scale first, orientations within."""
+    """LMgist's `createGabor` for images of `size` x `size`: 32 filters, finest scale first, orientations
+    within."""
     frequency = np.arange(-size // 2, size // 2)
     right, down = np.meshgrid(frequency, frequency)
     radius, angle = np.hypot(right, down) / size, np.arctan2(down, right)
@@ -126,7 +133,7 @@ def gabor_bands(size: int) -> tuple[Band, ...]:
             turned = angle + math.pi * orientation / _ORIENTATIONS
             turned -= 2 * math.pi * (turned > math.pi)
             gain = np.exp(-radial - 2 * math.pi * (16 * _ORIENTATIONS**2 / 32**2) * turned**2)
-            rows, columns = (_extent((gain > _NEGLIGIBLE).any(axis)) for axis in (1, 0))
+            rows, columns = (_extent(gain.max(axis) > _NEGLIGIBLE) for axis in (1, 0))
             bands.append(Band(rows, columns, gain[rows, columns].astype(np.float32)))
     return tuple(bands)
 
@@ -134,9 +141,9 @@ def gabor_bands(size: int) -> tuple[Band, ...]:
 def _envelope(values: Floats, weights: Floats | None) -> Floats:
     """One image (c, s, s) in [0, 255] -> mean magnitude of each filter in each cell (c, 32, 4, 4).
 
-    Only the modulus of a response is wanted, and moving a filter's band to the origin of the spectrum changes only
-    its phase. So each band alone is transformed, zero-padded, first along the axis where it is narrower, and the
-    mirrored border is cut off before the second axis.
+    Only the modulus of a response is wanted, and moving a filter's band to the origin of the spectrum changes
+    only its phase. So each band alone is transformed, zero-padded, first along the axis where it is narrower,
+    and the mirrored border is cut off before the second axis.
     """
     side = values.shape[-1]
     mirrored = _mirror(normalize_contrast(values), _BORDER)
@@ -159,10 +166,11 @@ def _envelope(values: Floats, weights: Floats | None) -> Floats:
 def _cell_means(magnitudes: Floats, weights: Floats | None) -> Floats:
     """Means over the cells, (c, s, s) -> (c, 4, 4); one without weight takes the mean over the image."""
     if weights is None:
-        return _cell_sums(magnitudes) / (magnitudes.shape[-1] // _GRID) ** 2
+        weights = np.ones_like(magnitudes[0])
     sums, totals = _cell_sums(magnitudes * weights), _cell_sums(weights)
     everywhere = sums.sum((1, 2), keepdims=True) / max(totals.sum(), 1e-12)
-    return np.where(totals > 0, sums / np.maximum(totals, 1e-12), everywhere)
+    means: Floats = np.where(totals > 0, sums / np.maximum(totals, 1e-12), everywhere)
+    return means
 
 
 def _cell_sums(values: Floats) -> Floats:

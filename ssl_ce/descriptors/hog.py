@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -14,18 +15,19 @@ from ssl_ce.descriptors.resizing import context_of
 from ssl_ce.errors import UserError
 from ssl_ce.references import check_whole, identity_of, reference_of
 
-_PIXELS_AT_ONCE = 1 << 16  # keeps the temporaries in the processor's cache
+_PIXELS_AT_ONCE = 1 << 15  # in cache, and so few that torch opens no threads within one of ours
 
 
 @dataclass
 class Hog:
-    """Equal to `skimage.feature.hog(image, orientations, (cell, cell), (block, block), "L2-Hys", channel_axis=-1)`.
+    """Equal to `skimage.feature.hog(image, orientations, (cell, cell), (block, block), "L2-Hys",
+    channel_axis=-1)`.
 
-    At each pixel the channel of the largest gradient counts, unsigned, with its magnitude, hard-binned. Pixels beyond
-    the last whole cell are left out, as there. Images keep their size, which decides `dim`.
+    At each pixel the channel of the largest gradient counts, unsigned, with its magnitude, hard-binned.
+    Pixels beyond the last whole cell are left out, as there. Images keep their size, which decides `dim`.
 
-    With holes, gradients that touch a missing pixel (the pixel or one of its four neighbours) are left out of the
-    histograms, and blocks are normalised as usual: a cell wholly under a hole is zero.
+    With holes, gradients that touch a missing pixel (the pixel or one of its four neighbours) are left out of
+    the histograms, and blocks are normalised as usual: a cell wholly under a hole is zero.
 
     Parameters
     ----------
@@ -56,21 +58,22 @@ class Hog:
         if rows < 1 or columns < 1:
             least = self.block * self.cell
             raise UserError(
-                f"'{self.name}' needs images of at least {least} x {least} pixels, and these have {height} x {width}. "
-                f"Choose a smaller cell, for example hog?cell={max(1, min(height, width) // (2 * self.block))}."
+                f"'{self.name}' needs images of at least {least} x {least} pixels, not {height} x {width}. "
+                f"Choose a smaller cell, as in hog?cell={max(1, min(height, width) // self.block // 2)}."
             )
         return rows * columns * self.block**2 * self.orientations
 
     def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
-        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim), values in [0, 1]."""
+        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim), values in
+        [0, 1]."""
         images, context = context_of(images, holes)
         n, _, height, width = images.shape
         dim = self.dim(height, width)
         step = max(1, _PIXELS_AT_ONCE // (height * width))
-        parts = [
-            self._describe(images[at : at + step], None if context is None else context[at : at + step])
-            for at in range(0, n, step)
-        ]
+        starts = range(0, n, step)
+        contexts = [None if context is None else context[at : at + step] for at in starts]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            parts = list(pool.map(self._describe, (images[at : at + step] for at in starts), contexts))
         return torch.cat(parts) if parts else torch.empty(0, dim)
 
     def state_hash(self) -> str:
@@ -100,8 +103,8 @@ class Hog:
 
 
 def _strongest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Central differences down and right of the channel with the largest magnitude (the first of equals), and the
-    squared magnitude: float32 (n, h, w) each, whole numbers. Zero at the borders, as in scikit-image."""
+    """Central differences down and right of the channel with the largest magnitude (the first of equals), and
+    the squared magnitude: float32 (n, h, w) each, whole numbers. Zero at the borders, as in scikit-image."""
     n, channels, height, width = images.shape
     down, right = torch.zeros(2, n, height, width).unbind()
     strongest_down, strongest_right, strongest = torch.zeros(3, n, height, width).unbind()
@@ -120,13 +123,7 @@ def _strongest_gradient(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _untouched(context: Tensor) -> Tensor:
     """1 where a pixel and its four neighbours are known, else 0: float32 (n, h, w)."""
     padded = F.pad(context[:, 0], (1, 1, 1, 1), value=1.0)
-    return (
-        context[:, 0]
-        * padded[:, :-2, 1:-1]
-        * padded[:, 2:, 1:-1]
-        * padded[:, 1:-1, :-2]
-        * padded[:, 1:-1, 2:]
-    )
+    return context[:, 0] * padded[:, :-2, 1:-1] * padded[:, 2:, 1:-1] * padded[:, 1:-1, :-2] * padded[:, 1:-1, 2:]
 
 
 def _unit(blocks: Tensor) -> Tensor:
@@ -135,10 +132,11 @@ def _unit(blocks: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _bins(orientations: int) -> Tensor:
-    """The orientation bin of every pair of whole-number differences in [-255, 255]: int64 (511 * 511,), `down` slowest.
+    """The orientation bin of every pair of whole-number differences in [-255, 255]: int64 (511 * 511,),
+    `down` slowest.
 
-    Looked up rather than computed, by scikit-image's own double-precision expression, so that an angle on the edge
-    of two bins falls to the same side.
+    Looked up rather than computed, by scikit-image's own double-precision expression, so that an angle on the
+    edge of two bins falls to the same side.
     """
     difference = np.arange(-255.0, 256.0)
     degrees = np.rad2deg(np.arctan2(difference[:, None], difference[None, :])) % 180

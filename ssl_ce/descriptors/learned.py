@@ -55,7 +55,9 @@ class NetworkDescriptor:
         device: str = "cpu",
     ) -> None:
         if pool != "flat" and (not isinstance(pool, int) or pool < 1):
-            raise UserError(f"In the subject '{name}', pool is {pool!r}; give a grid side (pool=1, pool=4) or pool=flat.")
+            raise UserError(
+                f"In the subject '{name}', pool is {pool!r}; give a grid side (pool=1, pool=4) or pool=flat."
+            )
         if tap is not None and tap not in encoder.taps:
             raise unknown(f"tap of {name.partition('@')[0]}", tap, encoder.taps)
         assert isinstance(encoder, nn.Module)
@@ -103,7 +105,7 @@ class NetworkDescriptor:
             norm.train()
         count = min(len(images), _CALIBRATION_IMAGES)
         indices = torch.linspace(0, len(images) - 1, count).round().long()
-        for batch in indices.split(_BATCH):
+        for batch in torch.split(indices, _BATCH):
             encoder.maps(self._network_input(images.read(batch)), [list(encoder.taps)[-1]])
         return NetworkDescriptor(
             self.name, encoder, self.tap, pool=self.pool, mean_fill=self.mean_fill, device=str(self._device)
@@ -128,7 +130,9 @@ class NetworkDescriptor:
         spec = self.encoder.input
         x = images.to(self._device)
         if x.shape[2:] != (spec.size, spec.size):
-            x = F.interpolate(x.float(), size=(spec.size, spec.size), mode="bicubic", antialias=True, align_corners=False)
+            x = F.interpolate(
+                x.float(), size=(spec.size, spec.size), mode="bicubic", antialias=True, align_corners=False
+            )
             x = x.round().clamp(0, 255)
         normalized: Tensor = spec.normalize(x)
         return normalized

@@ -32,19 +32,29 @@ def load(text: str, device: str = "cpu") -> Descriptor:
     if reference.scheme in (None, "init"):
         return _of_run(reference, device)
     if reference.scheme == "nearest":
-        raise UserError(f"'{text}' fills holes and describes nothing; use it with ce evaluate inpainting or nn-inpainting.")
+        raise UserError(
+            f"'{text}' fills holes and describes nothing; use it with ce evaluate inpainting or nn-inpainting."
+        )
     options = dict(reference.options)
     pool = options.pop("pool", 4)
     encoder, untrained = _external(reference, options)
     if options:
-        raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", "width", "norm", "pool_free", "seed"))
+        raise unknown(
+            f"option of '{text}'", next(iter(options)), ("pool", "size", "width", "norm", "pool_free", "seed")
+        )
     return NetworkDescriptor(
-        text, encoder, reference.tap, pool=pool, mean_fill=_mean_of(encoder), untrained=untrained, device=device
+        text,
+        encoder,
+        reference.tap,
+        pool=pool,
+        mean_fill=_mean_of(encoder),
+        untrained=untrained,
+        device=device,
     )
 
 
 def call_with_options(target: Callable[..., T], reference: Reference, **extra: Any) -> T:
-    """Call a registered target with a reference's options; one it does not take is an error that names those it does."""
+    """Call a registered target with a reference's options; an unknown one is answered with those it takes."""
     known = [name for name in inspect.signature(target).parameters if name not in extra]
     for option in reference.options:
         if option not in known:
@@ -64,7 +74,13 @@ def _of_run(reference: Reference, device: str) -> NetworkDescriptor:
         raise unknown(f"option of '{reference.text}'", next(iter(options)), ("pool",))
     mean_fill = getattr(getattr(method, "config", None), "mean_fill", _mean_of(method.encoder))
     return NetworkDescriptor(
-        reference.text, method.encoder, reference.tap, pool=pool, mean_fill=tuple(mean_fill), untrained=initial, device=device
+        reference.text,
+        method.encoder,
+        reference.tap,
+        pool=pool,
+        mean_fill=tuple(mean_fill),
+        untrained=initial,
+        device=device,
     )
 
 
@@ -77,7 +93,13 @@ def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, b
     if scheme == "file":
         size = int(options.pop("size", 227))
         prefix, partial = str(options.pop("prefix", "")), bool(options.pop("partial", False))
-        return file_encoder(Path(target), _encoder_config(options, options.pop("encoder", "alexnet")), size, prefix=prefix, partial=partial), False
+        return file_encoder(
+            Path(target),
+            _encoder_config(options, options.pop("encoder", "alexnet")),
+            size,
+            prefix=prefix,
+            partial=partial,
+        ), False
     if scheme in makers:
         return makers[scheme](target, pretrained=True), False
     seed = int(options.pop("seed", 0))

@@ -17,7 +17,8 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class Pixels:
     """Mean colours (or greys) over a grid of `side` x `side` equal cells, values in [0, 1].
 
-    With holes a cell is the mean over its pixels of the context; a cell wholly missing takes the mean of the context.
+    With holes a cell is the mean over its pixels of the context; a cell wholly missing takes the mean of the
+    context.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ class Pixels:
         return (3 if self.color else 1) * self.side * self.side
 
     def describe(self, images: Tensor, holes: Tensor | None = None) -> Tensor:
-        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim) in [0, 1]."""
+        """uint8 (n, 3, h, w), holes None or bool (n, 1, h, w), True = missing -> float32 (n, dim) in [0,
+        1]."""
         images, context = context_of(images, holes)
         values = images.float() / 255.0
         if not self.color:

@@ -1,4 +1,5 @@
-"""What hand-crafted descriptors share: keeping to the context, area means under a mask, smooth filling of holes."""
+"""What hand-crafted descriptors share: keeping to the context, area means under a mask, smooth filling of
+holes."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ def context_of(images: Any, holes: Any = None) -> tuple[Tensor, Tensor | None]:
     Returns
     -------
     images, context
-        uint8 (n, 3, h, w) on the CPU, and float32 (n, 1, h, w), 1 = known and 0 = missing; None without holes.
-        Whoever works on these alone cannot depend on a pixel under a hole.
+        uint8 (n, 3, h, w) on the CPU, and float32 (n, 1, h, w), 1 = known and 0 = missing; None without
+        holes. Whoever works on these alone cannot depend on a pixel under a hole.
     """
     images = as_images(images).cpu()
     if holes is None:
@@ -58,7 +59,8 @@ def resize_bilinear(values: Tensor, height: int, width: int) -> Tensor:
 
 
 def smooth_fill(values: Tensor, weights: Tensor) -> Tensor:
-    """`values` (float (n, c, h, w)) with what has weight 0 (float (n, 1, h, w)) continued smoothly from the rest.
+    """`values` (float (n, c, h, w)) with what has weight 0 (float (n, 1, h, w)) continued smoothly from the
+    rest.
 
     Pull and push: means over ever coarser grids of what is known, handed back bilinearly where nothing is
     (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 3.3). Known values stay; no new extremes arise.
@@ -69,9 +71,7 @@ def smooth_fill(values: Tensor, weights: Tensor) -> Tensor:
         return values
     half = ((height + 1) // 2, (width + 1) // 2)
     coarse = smooth_fill(area_mean(values, *half, weights), (_cells(weights, *half) > 0).to(weights.dtype))
-    return torch.where(
-        known, values, F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    )
+    return torch.where(known, values, F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False))
 
 
 def _cells(values: Tensor, height: int, width: int) -> Tensor:
@@ -82,8 +82,8 @@ def _cells(values: Tensor, height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _shares(size: int, cells: int) -> Tensor:
-    """Each cell's mean as weights of pixels: float64 (cells, size). Overlaps are counted in whole 1/cells of a pixel,
-    so that a pixel outside a cell has weight 0 exactly."""
+    """Each cell's mean as weights of pixels: float64 (cells, size). Overlaps are counted in whole 1/cells of
+    a pixel, so that a pixel outside a cell has weight 0 exactly."""
     cell, pixel = torch.arange(cells)[:, None], torch.arange(size)[None, :]
     start = torch.maximum(cell * size, pixel * cells)
     stop = torch.minimum((cell + 1) * size, (pixel + 1) * cells)

@@ -1,4 +1,4 @@
-"""Evaluators: judge a descriptor or an inpainter under a named, versioned protocol. Each is a sub-command of `ce evaluate`."""
+"""Evaluators: judge a descriptor or an inpainter under a named, versioned protocol, as `ce evaluate NAME`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ evaluators.add("linear-probe", "ssl_ce.evaluators.linear_probe:LinearProbe", "lo
 evaluators.add("knn", "ssl_ce.evaluators.knn:Knn", "weighted k-nearest-neighbour classification on frozen features")
 evaluators.add("inpainting", "ssl_ce.evaluators.inpainting:Inpainting", "L1, L2, PSNR and SSIM of filled holes")
 evaluators.add(
-    "nn-inpainting", "ssl_ce.evaluators.inpainting:NearestInpainting", "holes filled from the nearest training context"
+    "nn-inpainting",
+    "ssl_ce.evaluators.inpainting:NearestInpainting",
+    "holes filled from the nearest training context",
 )
 
 __all__ = ["evaluators"]

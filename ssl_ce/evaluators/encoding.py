@@ -25,9 +25,7 @@ def resolve_descriptor(reference: str, train: ImageSet | None, device: torch.dev
     if not (isinstance(descriptor, Calibratable) and getattr(descriptor, "needs_calibration", False)):
         return descriptor
     if train is None:
-        raise UserError(
-            f"'{reference}' was never trained and needs train images for its BatchNorm: give --train."
-        )
+        raise UserError(f"'{reference}' was never trained and needs train images for its BatchNorm: give --train.")
     return descriptor.calibrated(train)
 
 
@@ -54,9 +52,7 @@ def check_classification(data: EvaluationData) -> ImageSet:
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         named = f": {', '.join(odd[:3])}" if odd else ", in another order"
-        raise UserError(
-            f"{train.name} ({train.split}) and {test.name} ({test.split}) differ in their classes{named}."
-        )
+        raise UserError(f"{train.name} ({train.split}) and {test.name} ({test.split}) differ in their classes{named}.")
     if train.size is None or train.size != test.size:
         raise UserError(
             f"Train images are {_size(train)} and test images {_size(test)}; pack both with the same --size."

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from ssl_ce.errors import UserError
@@ -18,7 +18,7 @@ from ssl_ce.evaluators.recording import make_record
 from ssl_ce.holes import draw, draw_bank, strategies
 from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.base import Inpainter
-from ssl_ce.inpainters.nearest import Nearest
+from ssl_ce.inpainters.nearest import MOST_HOLES, Nearest
 from ssl_ce.metrics import hole_metrics, psnr_from_l2
 from ssl_ce.randomness import integers, sample_keys
 from ssl_ce.records.record import Metric, Record
@@ -38,7 +38,7 @@ class InpaintingConfig(Settings):
 class NearestInpaintingConfig(InpaintingConfig):
     """`bank`: masks of each strategy; every test image is given one of them, and each has an index of its own."""
 
-    bank: PositiveInt = 4
+    bank: int = Field(default=4, ge=1, le=MOST_HOLES)
 
 
 class Inpainting:
@@ -101,7 +101,9 @@ class Inpainting:
                 started=started,
             )
 
-    def _outcomes(self, subject: Subject, strategy: str, data: EvaluationData, env: Env) -> dict[str, NDArray[np.float64]]:
+    def _outcomes(
+        self, subject: Subject, strategy: str, data: EvaluationData, env: Env
+    ) -> dict[str, NDArray[np.float64]]:
         test = data.test
         assert test.size is not None
         parts: list[dict[str, NDArray[np.float64]]] = []

@@ -31,9 +31,7 @@ def judge(
         If the hash of a subject's parameters and buffers changed while it was judged; that result is not
         stored.
     """
-    subjects = [
-        evaluator.resolve(evaluator.reference(reference), data, env.device) for reference in references
-    ]
+    subjects = [evaluator.resolve(evaluator.reference(reference), data, env.device) for reference in references]
     for subject in subjects:
         evaluator.check(subject, data)
     records: list[Record] = []
@@ -59,9 +57,7 @@ def with_floors(evaluator: Evaluator, references: Iterable[str]) -> list[str]:
     subjects = [evaluator.reference(reference) for reference in references]
     twins = [twin for subject in subjects if (twin := untrained_twin(subject)) is not None]
     floors = [
-        found
-        for floor in evaluator.floors
-        for found in (twins if floor == INIT else [evaluator.reference(floor)])
+        found for floor in evaluator.floors for found in (twins if floor == INIT else [evaluator.reference(floor)])
     ]
     return list(dict.fromkeys([*subjects, *floors]))
 

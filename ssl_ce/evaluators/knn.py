@@ -47,9 +47,7 @@ class KnnConfig(Settings):
     @model_validator(mode="after")
     def _headline_is_reported(self) -> Self:
         if self.headline not in self.neighbours:
-            raise ValueError(
-                f"the headline k = {self.headline} must be one of the neighbours {self.neighbours}"
-            )
+            raise ValueError(f"the headline k = {self.headline} must be one of the neighbours {self.neighbours}")
         return self
 
 
@@ -95,13 +93,9 @@ class Knn:
         counts = sorted(k for k in set(self.config.neighbours) if k <= len(train))
         env.say(f"{subject.name}: searching {len(base):,} train images for the {counts[-1]} nearest")
         similarities, indices = nearest(queries, base, counts[-1], metric="cosine")
-        votes = vote(
-            similarities, train.targets()[indices], counts, len(train.classes), self.config.temperature
-        )
+        votes = vote(similarities, train.targets()[indices], counts, len(train.classes), self.config.temperature)
         outcomes = self._outcomes(votes, data.test.targets())
-        metrics: dict[str, Metric] = {
-            name: mean_metric(values, seed=env.seed) for name, values in outcomes.items()
-        }
+        metrics: dict[str, Metric] = {name: mean_metric(values, seed=env.seed) for name, values in outcomes.items()}
         yield make_record(
             self, subject, data, env,
             variant=departures(self.config), metrics=metrics, outcomes=outcomes, started=started,

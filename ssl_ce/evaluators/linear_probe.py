@@ -104,11 +104,7 @@ class LinearProbe:
         rarest = int(counts.argmin())
         wanted = self.config.labels_per_class or 2
         if counts[rarest] < wanted:
-            why = (
-                f"labels_per_class={wanted} asks for more"
-                if self.config.labels_per_class
-                else "choosing C takes two"
-            )
+            why = f"labels_per_class={wanted} asks for more" if self.config.labels_per_class else "choosing C takes two"
             raise UserError(
                 f"Class '{train.classes[rarest]}' of {train.name} has {counts[rarest]} images in "
                 f"{train.split}, and {why}. Give more of them, or leave the class out."
@@ -147,8 +143,7 @@ class LinearProbe:
         if self.config.labels_per_class is None:
             return [np.arange(len(train))]
         return [
-            draw_labels(train.targets(), self.config.labels_per_class, seed, draw)
-            for draw in range(self.config.draws)
+            draw_labels(train.targets(), self.config.labels_per_class, seed, draw) for draw in range(self.config.draws)
         ]
 
     def _splits(self, labels: NDArray[np.int64], draw: int, seed: int) -> list[Split]:
@@ -168,9 +163,7 @@ class LinearProbe:
         labels = "all" if k is None else f"{k} a class, {_draws(draws)}"
         return {"labels": labels, **departures(self.config, "labels_per_class", "draws")}
 
-    def _metrics(
-        self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers, seed: int
-    ) -> dict[str, Metric]:
+    def _metrics(self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers, seed: int) -> dict[str, Metric]:
         metrics = {name: mean_metric(right.mean(axis=0), seed=seed) for name, right in outcomes.items()}
         if self.config.labels_per_class is not None and self.config.draws > 1:
             spread = float(outcomes["accuracy"].mean(axis=1).std(ddof=1))
@@ -178,9 +171,7 @@ class LinearProbe:
         metrics["log_loss"] = mean_metric(answers.losses.mean(axis=0), seed=seed, higher_is_better=False)
         return metrics
 
-    def _kept(
-        self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers
-    ) -> dict[str, NDArray[np.float64]]:
+    def _kept(self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers) -> dict[str, NDArray[np.float64]]:
         kept = {name: right.mean(axis=0) for name, right in outcomes.items()}
         kept["log_loss"] = answers.losses.mean(axis=0)
         if self.config.labels_per_class is not None:

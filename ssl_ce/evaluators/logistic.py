@@ -76,16 +76,17 @@ class Path:
 
     def log_probabilities(self, features: Features, step: int = -1) -> NDArray[np.float64]:
         """Log-probabilities under the cost numbered `step`: features (m, d) -> float64 (m, classes)."""
-        found: NDArray[np.float64] = self._scores(self._project(features), step).cpu().numpy()
+        with _threads(features.size):
+            found: NDArray[np.float64] = self._scores(self._project(features), step).cpu().numpy()
         return found
 
     def log_losses(self, features: Features, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Summed log-loss of each cost on features (m, d) and labels (m,): float64 (costs,)."""
-        projected = self._project(features)
-        column = torch.from_numpy(labels).to(projected.device).unsqueeze(1)
-        return np.array(
-            [-self._scores(projected, step).gather(1, column).sum().item() for step in range(len(self.costs))]
-        )
+        with _threads(features.size):
+            projected = self._project(features)
+            column = torch.from_numpy(labels).to(projected.device).unsqueeze(1)
+            steps = range(len(self.costs))
+            return np.array([-self._scores(projected, step).gather(1, column).sum().item() for step in steps])
 
     def _project(self, features: Features) -> Tensor:
         x = (_float64(features, self._center.device) - self._center) / self._scale
@@ -178,21 +179,25 @@ def _reduce(problem: Problem, standardize: bool, device: torch.device) -> _Reduc
             deviation = x.square().mean(dim=0).sqrt()
             scale = torch.where(deviation > 1e-9 * center.abs(), deviation, scale)
             x /= scale
-        x, variances, basis = _rotate(x)
+        x, basis = _rotate(x)
+        variances = x.square().mean(dim=0)
+        # No weight can move a logit by more than cost x n x variance: an axis below rounding is left out.
+        kept = variances * (problem.costs.max() * len(x)) > 1e-12
+        if basis is not None and not kept.all():
+            x, variances, basis = x[:, kept], variances[kept], basis[kept]
         return _Reduced(problem, x, variances, center, scale, basis)
 
 
-def _rotate(x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Centred features (n, d) along other axes, (n, axes), their variances, and the axes, None if kept."""
+def _rotate(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Centred features (n, d) along other axes, (n, axes), and those axes (axes, d), None if kept."""
     basis: Tensor | None = None
     if x.shape[0] < x.shape[1]:
         axes, triangle = torch.linalg.qr(x.T)
         basis, x = axes.T, triangle.T.contiguous()
     if x.shape[1] > _LARGEST_ROTATION:
-        return x, x.square().mean(dim=0), basis
-    variances, rotation = torch.linalg.eigh(x.T @ x / x.shape[0])
-    basis = rotation.T.contiguous() if basis is None else rotation.T @ basis
-    return x @ rotation, variances.clamp_min(0.0), basis
+        return x, basis
+    _, rotation = torch.linalg.eigh(x.T @ x)
+    return x @ rotation, rotation.T.contiguous() if basis is None else rotation.T @ basis
 
 
 def _batches(problems: Iterable[_Reduced]) -> Iterator[list[_Reduced]]:
@@ -209,9 +214,7 @@ def _batches(problems: Iterable[_Reduced]) -> Iterator[list[_Reduced]]:
         yield batch
 
 
-def _fit_batch(
-    problems: Sequence[_Reduced], classes: int, tolerance: float, max_iterations: int
-) -> list[Path]:
+def _fit_batch(problems: Sequence[_Reduced], classes: int, tolerance: float, max_iterations: int) -> list[Path]:
     objective = Objective(
         [reduced.features for reduced in problems],
         [torch.from_numpy(reduced.problem.labels) for reduced in problems],

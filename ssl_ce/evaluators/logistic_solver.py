@@ -57,9 +57,7 @@ class Objective:
 
     def gradient(self, probabilities: Tensor, theta: Tensor) -> Tensor:
         """Gradient by θ, of θ's shape."""
-        residuals = probabilities.scatter_add(
-            2, self.labels, torch.full_like(self.labels, -1.0, dtype=theta.dtype)
-        )
+        residuals = probabilities.scatter_add(2, self.labels, torch.full_like(self.labels, -1.0, dtype=theta.dtype))
         residuals *= self.weights.unsqueeze(2)
         return residuals.transpose(1, 2) @ self.features + self.penalty * theta
 
@@ -107,9 +105,7 @@ def minimise(
     return theta, steps, gradient.flatten(1).norm(dim=1) <= tolerance
 
 
-def _direction(
-    gradient: Tensor, curvature: Tensor, history: Iterable[tuple[Tensor, Tensor, Tensor]]
-) -> Tensor:
+def _direction(gradient: Tensor, curvature: Tensor, history: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
     """The two loops of L-BFGS. A pair of a problem that stood still has 0 as inverse product."""
     pairs = list(history)
     rest, shares = gradient, []

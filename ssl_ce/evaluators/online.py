@@ -38,5 +38,3 @@ def online_knn(images: ImageSet, seed: int) -> Callable[[Method], Mapping[str, f
         return {"online_knn": float((winners == labels[:count]).mean())}
 
     return evaluate
-
-

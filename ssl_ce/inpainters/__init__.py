@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 inpainters: Registry[Callable[..., Inpainter]] = Registry("inpainter", "ssl_ce.inpainters")
 inpainters.add("mean-color", "ssl_ce.inpainters.classical:MeanColor", "the mean colour of the context")
 inpainters.add("telea", "ssl_ce.inpainters.classical:Telea", "fast marching (Telea, 2004), by OpenCV")
-inpainters.add("navier-stokes", "ssl_ce.inpainters.classical:NavierStokes", "fluid dynamics (Bertalmio et al., 2001), by OpenCV")
+inpainters.add(
+    "navier-stokes",
+    "ssl_ce.inpainters.classical:NavierStokes",
+    "fluid dynamics (Bertalmio et al., 2001), by OpenCV",
+)
 
 
 def load_inpainter(reference: str, index: ImageSet | None = None, device: str = "cpu") -> Inpainter:

@@ -1,4 +1,5 @@
-"""Classical inpainters: the mean colour, and OpenCV's two. The rows that every learned fill must be set beside."""
+"""Classical inpainters: the mean colour, and OpenCV's two. The rows that every learned fill must be set
+beside."""
 
 from __future__ import annotations
 
@@ -42,8 +43,8 @@ class MeanColor:
 
 @dataclass
 class Telea:
-    """Fast marching inwards from the edge of the hole (Telea, "An image inpainting technique based on the fast
-    marching method", J. Graphics Tools 9(1), 2004), by OpenCV.
+    """Fast marching inwards from the edge of the hole (Telea, "An image inpainting technique based on the
+    fast marching method", J. Graphics Tools 9(1), 2004), by OpenCV.
 
     Parameters
     ----------
@@ -71,8 +72,8 @@ class Telea:
 
 @dataclass
 class NavierStokes:
-    """Isophotes continued as streamlines (Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and image
-    and video inpainting", CVPR 2001), by OpenCV.
+    """Isophotes continued as streamlines (Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and
+    image and video inpainting", CVPR 2001), by OpenCV.
 
     Parameters
     ----------
@@ -115,11 +116,9 @@ def _inpaint(images: Any, holes: Any, radius: int, algorithm: int) -> Tensor:
 
 
 def _context_alone(images: Any, holes: Any) -> tuple[Tensor, Tensor]:
-    """Images with their holes put to 0, so that nothing under a hole can be looked at, and the holes."""
+    """Images with their holes put to 0, since OpenCV's gradients do look under a hole, and the holes."""
     images = as_images(images).cpu()
     holes = as_holes(holes, images).cpu()
     if bool(holes.flatten(1).all(1).any()):
-        raise UserError(
-            "A hole covers its whole image and leaves no context to fill from. Use smaller holes."
-        )
+        raise UserError("A hole covers its whole image and leaves no context to fill from. Use smaller holes.")
     return images.masked_fill(holes, 0), holes

@@ -22,7 +22,9 @@ def load(text: str, index: ImageSet | None = None, device: str = "cpu") -> Inpai
     reference = parse_reference(text)
     if reference.scheme == "nearest":
         if index is None:
-            raise UserError(f"'{text}' searches training images, and none were given. With ce evaluate, use --data or --index.")
+            raise UserError(
+                f"'{text}' searches training images, and none were given. With ce evaluate, use --data or --index."
+            )
         descriptor = load_descriptor(reference.target, device)
         if isinstance(descriptor, NetworkDescriptor) and descriptor.needs_calibration:
             descriptor = descriptor.calibrated(index)
@@ -30,10 +32,14 @@ def load(text: str, index: ImageSet | None = None, device: str = "cpu") -> Inpai
     if reference.scheme is None and reference.target in inpainters:
         return call_with_options(inpainters.get(reference.target), reference)
     if reference.scheme is not None or reference.target in descriptors:
-        raise UserError(f"'{text}' describes images and fills no holes. To fill from its nearest contexts write nearest:{text}.")
+        raise UserError(
+            f"'{text}' describes images and fills no holes. To fill from its nearest contexts write nearest:{text}."
+        )
     path = Path(reference.target)
     if not path.exists() and len(path.parts) == 1:
         raise unknown("inpainter or run", reference.target, inpainters.names())
     if reference.tap is not None or reference.options:
-        raise UserError(f"A run fills holes with its whole network: write {reference.target}, without a tap or options.")
+        raise UserError(
+            f"A run fills holes with its whole network: write {reference.target}, without a tap or options."
+        )
     return Parametric(text, load_run(path), device)

@@ -1,4 +1,5 @@
-"""Holes filled with the region of the nearest training context (Pathak et al., CVPR 2016, section 5.1: NN-inpainting)."""
+"""Holes filled with the region of the nearest training context (Pathak et al., CVPR 2016, section 5.1:
+NN-inpainting)."""
 
 from __future__ import annotations
 
@@ -16,16 +17,16 @@ from ssl_ce.images import as_holes, as_images
 from ssl_ce.search import Metric, nearest
 
 MOST_HOLES = 16
-"""Different holes that one inpainter describes its training images under."""
+"""Different holes in one call: each has the training images described anew."""
 
 
 class Nearest:
     """Finds the training image whose context is nearest, and pastes what it shows there into the hole.
 
-    Both sides are described under the same hole, by the descriptor's own treatment of holes, and compared by the
-    cosine (or Euclidean distance) of the features as they come, without standardising. So every different hole costs
-    one description of all training images, kept in the feature cache. A query that is itself among the training
-    images may find itself: keep the two apart.
+    Both sides are described under the same hole, by the descriptor's own treatment of holes, and compared by
+    the cosine (or Euclidean distance) of the features as they come, without standardising. So every different
+    hole costs one description of all training images, kept in the feature cache. A query that is itself among
+    the training images may find itself: keep the two apart.
 
     Parameters
     ----------
@@ -47,16 +48,13 @@ class Nearest:
         metric: Metric = "cosine",
     ) -> None:
         if index.size is None:
-            raise UserError(
-                f"The images of '{index.name}' have no common size to search at. Pack them first (ce data pack)."
-            )
+            raise UserError(f"The images of '{index.name}' have no common size. Pack them first (ce data pack).")
         self.name = f"nearest:{descriptor.name}"
         self.identity = digest("nearest", "1", descriptor.identity, index.fingerprint, metric)
         self.descriptor = descriptor
         self.index = index
         self.metric: Metric = metric
         self._cache = FeatureCache() if cache is None else cache
-        self._holes_seen: set[bytes] = set()
 
     def fill(self, images: Tensor, holes: Tensor) -> Tensor:
         """uint8 (n, 3, h, w), bool (n, 1, h, w), True = missing -> uint8 (n, 3, h, w), on the CPU.
@@ -64,8 +62,8 @@ class Nearest:
         Raises
         ------
         UserError
-            If the images are not of the training images' size, or more than `MOST_HOLES` different holes were given
-            to this inpainter.
+            If the images are not of the training images' size, or more than `MOST_HOLES` different holes were
+            given to this inpainter.
         """
         images, holes = self._checked(images, holes)
         if len(images) == 0:
@@ -73,7 +71,8 @@ class Nearest:
         return torch.where(holes, self.index.read(self.neighbours(images, holes, 1)[:, 0]), images)
 
     def neighbours(self, images: Tensor, holes: Tensor, k: int) -> NDArray[np.int64]:
-        """The places in `index` of the `k` nearest training contexts, nearest first: int64 (n, k). Errors as in `fill`."""
+        """The places in `index` of the `k` nearest training contexts, nearest first: int64 (n, k). Errors as
+        in `fill`."""
         images, holes = self._checked(images, holes)
         result = np.empty((len(images), k), np.int64)
         for rows in self._groups(holes):
@@ -103,10 +102,9 @@ class Nearest:
         groups: dict[bytes, list[int]] = {}
         for row, hole in enumerate(np.packbits(holes.flatten(1).numpy(), axis=1)):
             groups.setdefault(hole.tobytes(), []).append(row)
-        self._holes_seen |= groups.keys()
-        if len(self._holes_seen) > MOST_HOLES:
+        if len(groups) > MOST_HOLES:
             raise UserError(
-                f"'{self.name}' describes all training images anew for each different hole, and was given more than "
-                f"{MOST_HOLES}. Use ce evaluate nn-inpainting, which draws from a bank of a few masks."
+                f"'{self.name}' describes its training images for each hole anew, and was given more "
+                f"than {MOST_HOLES} different ones. Use ce evaluate nn-inpainting, with its bank of masks."
             )
         return [np.array(rows) for rows in groups.values()]

@@ -34,8 +34,8 @@ class Parametric:
         holes = as_holes(holes, images)
         if images.shape[2:] != (self.size, self.size):
             raise UserError(
-                f"'{self.name}' fills images of {self.size} x {self.size} pixels, not {images.shape[2]} x {images.shape[3]}. "
-                f"Pack them at that size (--size {self.size})."
+                f"'{self.name}' fills images of {self.size} x {self.size} pixels, not {images.shape[2]} x "
+                f"{images.shape[3]}. Pack them at that size (--size {self.size})."
             )
         self._networks.eval()
         parts = [

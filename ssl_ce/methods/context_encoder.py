@@ -153,7 +153,13 @@ class ContextEncoder:
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Images in [-1, 1] (n, 3, size, size), their holes (bool, True = missing), and the same images mean-filled."""
-        holes = draw(self.config.holes.strategy, batch.keys("hole"), self.config.size, self.config.size, self.config.holes.options)
+        holes = draw(
+            self.config.holes.strategy,
+            batch.keys("hole"),
+            self.config.size,
+            self.config.size,
+            self.config.holes.options,
+        )
         return self._inputs(batch.images, holes)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,7 +193,9 @@ class ContextEncoder:
         images, size = as_images(images), self.config.size
         holes = as_holes(holes, images)
         if images.shape[2:] != (size, size):
-            raise UserError(f"This network fills images of {size} x {size} pixels; got {images.shape[2]} x {images.shape[3]}.")
+            raise UserError(
+                f"This network fills images of {size} x {size} pixels; got {images.shape[2]} x {images.shape[3]}."
+            )
         region = self._output_region(holes)
         if bool((holes & ~region).any()):
             raise UserError(
@@ -236,7 +244,10 @@ class ContextEncoder:
         discriminator = self.networks["discriminator"]
         real = discriminator(self._cropped(outputs["images"])).float()
         filled = discriminator(outputs["predicted"].detach()).float()
-        logs = {"log_d_real": F.logsigmoid(real).mean().detach(), "log_d_filled": F.logsigmoid(filled).mean().detach()}
+        logs = {
+            "log_d_real": F.logsigmoid(real).mean().detach(),
+            "log_d_filled": F.logsigmoid(filled).mean().detach(),
+        }
         return F.softplus(-real).mean() + F.softplus(filled).mean(), logs
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write
@@ -36,17 +35,18 @@ def export_encoder(run: Path, layout: str, out: Path) -> str:
         with atomic_write(out) as temporary:
             torch.save(state, temporary)
         return (
-            f"{out}: conv1 to conv5 under torchvision's names. Load with "
-            f'torchvision.models.alexnet().load_state_dict(torch.load("{out}"), strict=False); it expects values in [-1, 1].'
+            f"{out}: conv1 to conv5 under torchvision's names, for values in [-1, 1]. Load with "
+            f'torchvision.models.alexnet().load_state_dict(torch.load("{out}"), strict=False).'
         )
     _write_onnx(encoder, out)
-    return f"{out}: input `images` (n, 3, {encoder.input.size}, {encoder.input.size}) in [-1, 1], output `features`, the last tap."
+    size = encoder.input.size
+    return f"{out}: input `images` (n, 3, {size}, {size}) in [-1, 1], output `features`, the last tap."
 
 
-def _write_onnx(encoder: nn.Module, out: Path) -> None:
+def _write_onnx(encoder: StagedEncoder, out: Path) -> None:
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise UserError("ONNX export needs the extra 'onnx': pip install 'ssl-ce[onnx]'")
-    size = encoder.input.size  # type: ignore[union-attr]
+    size = encoder.input.size
     with atomic_write(out) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         batch = torch.export.Dim("n")

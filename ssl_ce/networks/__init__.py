@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 encoders: Registry[Callable[..., Encoder]] = Registry("encoder", "ssl_ce.encoders")
 encoders.add("alexnet", "ssl_ce.networks.alexnet:alexnet", "the paper's encoder: AlexNet, conv1 to pool5")
-encoders.add("dcgan", "ssl_ce.networks.dcgan:dcgan_encoder", "the public code's encoder: 4 x 4 convolutions of stride 2")
+encoders.add(
+    "dcgan",
+    "ssl_ce.networks.dcgan:dcgan_encoder",
+    "the public code's encoder: 4 x 4 convolutions of stride 2",
+)
 
 __all__ = ["encoders"]

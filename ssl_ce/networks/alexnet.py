@@ -17,7 +17,12 @@ from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder
 STEMS = {227: (11, 4, 0), 128: (11, 2, 0), 96: (11, 2, 5), 64: (5, 1, 2), 32: (5, 1, 2)}
 
 # The convolutions after the stem: name, input and output channels, kernel; each is padded to keep its size.
-_CONVOLUTIONS = (("conv2", 64, 192, 5), ("conv3", 192, 384, 3), ("conv4", 384, 256, 3), ("conv5", 256, 256, 3))
+_CONVOLUTIONS = (
+    ("conv2", 64, 192, 5),
+    ("conv3", 192, 384, 3),
+    ("conv4", 384, 256, 3),
+    ("conv5", 256, 256, 3),
+)
 _POOLED_AFTER = {"conv1": "pool1", "conv2": "pool2", "conv5": "pool5"}
 
 
@@ -31,7 +36,9 @@ def alexnet(size: int, config: EncoderConfig) -> StagedEncoder:
     """
     if size not in STEMS:
         known = ", ".join(str(known) for known in sorted(STEMS))
-        raise UserError(f"AlexNet has a stem for images of {known} pixels, not {size}. Set the recipe's size to one of them.")
+        raise UserError(
+            f"AlexNet has a stem for images of {known} pixels, not {size}. Set the recipe's size to one of them."
+        )
     kernel, stride, padding = STEMS[size]
     stages: dict[str, nn.Module] = {}
 
@@ -41,7 +48,9 @@ def alexnet(size: int, config: EncoderConfig) -> StagedEncoder:
         stages[name] = _convolution(inputs, outputs, kernel, stride, padding, config.norm == "batch")
         if name in _POOLED_AFTER:
             stages[_POOLED_AFTER[name]] = (
-                _convolution(outputs, outputs, 3, 2, 0, config.norm == "batch") if config.pool_free else nn.MaxPool2d(3, 2)
+                _convolution(outputs, outputs, 3, 2, 0, config.norm == "batch")
+                if config.pool_free
+                else nn.MaxPool2d(3, 2)
             )
 
     add("conv1", 3, 64, kernel, stride, padding)
@@ -62,7 +71,9 @@ def torchvision_state(encoder: StagedEncoder) -> dict[str, torch.Tensor]:
         If the encoder is not AlexNet with pooling, at a width and stem that torchvision's shapes allow.
     """
     places = {"conv1": 0, "conv2": 3, "conv3": 6, "conv4": 8, "conv5": 10}
-    if set(encoder.stages) != {*places, *_POOLED_AFTER.values()} or not isinstance(encoder.stages["pool1"], nn.MaxPool2d):
+    if set(encoder.stages) != {*places, *_POOLED_AFTER.values()} or not isinstance(
+        encoder.stages["pool1"], nn.MaxPool2d
+    ):
         raise UserError("Only a pooled AlexNet has torchvision's layout. Export with --format safetensors instead.")
     state: dict[str, torch.Tensor] = {}
     for name, place in places.items():
@@ -96,7 +107,8 @@ def _folded(stage: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
         assert convolution.bias is not None
         return weight.clone(), convolution.bias.detach().clone()
     norm = stage[1]
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
     return weight * scale[:, None, None, None], norm.bias.detach() - norm.running_mean * scale
 

@@ -31,7 +31,9 @@ def dcgan_widths(size: int, width: float = 1.0) -> list[int]:
 def dcgan_encoder(size: int, config: EncoderConfig) -> StagedEncoder:
     """Stride-2 convolutions down to 4 x 4, with taps conv1, conv2, ... Public code: `netE` without its last layer."""
     if config.pool_free or config.norm == "batch":
-        raise UserError("The dcgan encoder always has BatchNorm and never pools: leave encoder.norm and encoder.pool_free alone.")
+        raise UserError(
+            "The dcgan encoder always has BatchNorm and never pools: leave encoder.norm and encoder.pool_free alone."
+        )
     return StagedEncoder(InputSpec(size), _stages(dcgan_widths(size, config.width)))
 
 
@@ -41,14 +43,24 @@ def dcgan_decoder(channels: int, side: int, size: int, width: float = 1.0) -> nn
     `side` is 1 (after a bottleneck of `channels` numbers) or 4.
     """
     if side not in (1, 4):
-        raise UserError(f"The dcgan decoder starts from a map of 1 x 1 or 4 x 4, not {side} x {side}; take decoder.kind: upconv.")
+        raise UserError(
+            f"The dcgan decoder starts from a map of 1 x 1 or 4 x 4, not {side} x {side}; take decoder.kind: upconv."
+        )
     widths = dcgan_widths(size, width)[::-1]
     layers: list[nn.Module] = []
     if side == 1:
-        layers += [nn.ConvTranspose2d(channels, widths[0], 4, 1, 0, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        layers += [
+            nn.ConvTranspose2d(channels, widths[0], 4, 1, 0, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        ]
         channels = widths[0]
     for outputs in [*widths[1:]]:
-        layers += [nn.ConvTranspose2d(channels, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers += [
+            nn.ConvTranspose2d(channels, outputs, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
         channels = outputs
     layers += [nn.ConvTranspose2d(channels, 3, 4, 2, 1, bias=False), nn.Tanh()]
     decoder = nn.Sequential(*layers)

@@ -92,7 +92,7 @@ class StagedEncoder(nn.Module):
         super().__init__()
         self.input = spec
         self.stages = nn.ModuleDict(dict(stages))
-        self.taps = _measure_taps(self.stages, spec.size)
+        self.taps: Mapping[str, tuple[int, int]] = _measure_taps(self.stages, spec.size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (n, 3, size, size) -> the last stage's map (n, channels, h, w)."""

@@ -35,7 +35,7 @@ class Log:
         if tensorboard and not tensorboard_missing():
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row. A column that is new is added to the file's header; earlier rows leave it empty."""

@@ -94,7 +94,14 @@ class _Training:
     """The state of one pretraining while it runs."""
 
     def __init__(
-        self, recipe: Recipe, method: Method, run: RunDirectory, feed: Feed, device: torch.device, total: int, hooks: Hooks
+        self,
+        recipe: Recipe,
+        method: Method,
+        run: RunDirectory,
+        feed: Feed,
+        device: torch.device,
+        total: int,
+        hooks: Hooks,
     ) -> None:
         self.recipe, self.method, self.run, self.feed = recipe, method, run, feed
         self.device, self.total, self.hooks = device, total, hooks
@@ -121,7 +128,8 @@ class _Training:
                     if stop:
                         self._save()
                         raise Stopped(
-                            f"Stopped by {signal.Signals(stop[0]).name} at step {self.step} of {self.total}, after saving. "
+                            f"Stopped by {signal.Signals(stop[0]).name} at step {self.step} of {self.total}, "
+                            "after saving. "
                             f"Go on with: ce pretrain --resume {self.run.path}"
                         )
             self._save()
@@ -132,14 +140,18 @@ class _Training:
     def _set_up(self) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the manifest says
         precision = _precision(self.recipe, self.device)
-        fabric: Any = Fabric(accelerator=self.device.type, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+        fabric: Any = Fabric(
+            accelerator=self.device.type,
+            devices=1,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
         state = self.run.load()
         if state is not None:
             for name, network in self.plain.items():
                 network.load_state_dict(state["networks"][name])
         for name, network in self.plain.items():
             # A CPU convolves 1.4 to 4 times as fast in this layout.
-            network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.train().to(memory_format=torch.channels_last)
             compiled = torch.compile(network) if self.recipe.compile else network
             self.method.networks[name] = fabric.setup_module(compiled)
         self.optimizers = make_optimizers(self.method, self.recipe.optim)
@@ -148,7 +160,7 @@ class _Training:
         if state is not None:
             if state["data_fingerprint"] != self.feed.images.fingerprint:
                 raise UserError(
-                    f"The images of {self.recipe.data.source} are not those that the run {self.run.path} was trained on so far. "
+                    f"The images of {self.recipe.data.source} are not those that {self.run.path} was trained on. "
                     "Restore them, or start a new run with another --out."
                 )
             for player, optimizer in self.optimizers.items():
@@ -314,7 +326,10 @@ def _precision(recipe: Recipe, device: torch.device) -> str:
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
     """Deterministic algorithms while training; on CUDA a warning where an operation has none."""
-    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before, warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
     try:
         yield

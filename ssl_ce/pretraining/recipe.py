@@ -106,7 +106,9 @@ def load_recipe(reference: str, assignments: Iterable[str] = ()) -> Recipe:
     path = Path(reference)
     if path.suffix in {".yaml", ".yml"} or path.is_file():
         if not path.is_file():
-            raise UserError(f"There is no recipe file {path}. Built-in recipes go by name: {', '.join(_builtin_paths())}.")
+            raise UserError(
+                f"There is no recipe file {path}. Built-in recipes go by name: {', '.join(_builtin_paths())}."
+            )
     else:
         known = _builtin_paths()
         if reference not in known:
@@ -124,4 +126,8 @@ def make_recipe(values: dict[str, Any], where: str) -> Recipe:
 
 def _builtin_paths() -> dict[str, Path]:
     folder = resources.files("ssl_ce") / "recipes"
-    return {Path(str(item)).stem: Path(str(item)) for item in sorted(folder.iterdir(), key=str) if str(item).endswith(".yaml")}
+    return {
+        Path(str(item)).stem: Path(str(item))
+        for item in sorted(folder.iterdir(), key=str)
+        if str(item).endswith(".yaml")
+    }

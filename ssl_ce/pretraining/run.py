@@ -1,13 +1,13 @@
 """The run directory: what a pretraining leaves, and how it goes on.
 
-    recipe.yaml                  the resolved recipe
-    encoder.safetensors          the encoder, for everything that only reads features
-    encoder-initial.safetensors  the same before training: the floor it is compared with
-    weights.safetensors          all networks
-    checkpoint.pt                all networks, optimisers and counters: what --resume reads
-    log.csv, tensorboard/        losses, rates, images/s, online k-NN accuracy
-    samples/                     grids of fills
-    manifest.json                command, versions, device, commit, data fingerprint, seconds, peak memory
+recipe.yaml                  the resolved recipe
+encoder.safetensors          the encoder, for everything that only reads features
+encoder-initial.safetensors  the same before training: the floor it is compared with
+weights.safetensors          all networks
+checkpoint.pt                all networks, optimisers and counters: what --resume reads
+log.csv, tensorboard/        losses, rates, images/s, online k-NN accuracy
+samples/                     grids of fills
+manifest.json                command, versions, device, commit, data fingerprint, seconds, peak memory
 """
 
 from __future__ import annotations

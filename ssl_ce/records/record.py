@@ -118,23 +118,15 @@ class Record(Settings):
                 name: {"value": metric.value, "low": metric.low, "high": metric.high}
                 for name, metric in self.metrics.items()
             },
-            **{
-                key: value
-                for key, value in values.items()
-                if key not in {"id", "cell", "protocol", "seed", "metrics"}
-            },
+            **{key: value for key, value in values.items() if key not in {"id", "cell", "protocol", "seed", "metrics"}},
             "subject_identity": subject["identity"],
             "dataset_fingerprint": dataset["fingerprint"],
         }
 
 
-def cell_hash(
-    protocol: str, config: Mapping[str, Any], subject: str, data: Mapping[str, Any], seed: int
-) -> str:
+def cell_hash(protocol: str, config: Mapping[str, Any], subject: str, data: Mapping[str, Any], seed: int) -> str:
     """Hash of what a cell declares; the same before it runs and after."""
-    return digest(
-        json.dumps([protocol, dict(config), subject, dict(data), seed], sort_keys=True, default=str)
-    )[:16]
+    return digest(json.dumps([protocol, dict(config), subject, dict(data), seed], sort_keys=True, default=str))[:16]
 
 
 def record_id(cell: str, variant: Mapping[str, str], *used: str) -> str:

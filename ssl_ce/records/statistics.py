@@ -48,9 +48,7 @@ class PairedDifference(NamedTuple):
     p: float
 
 
-def bootstrap_mean(
-    values: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
+def bootstrap_mean(values: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
     """The mean of `values` (n,), one for each test image, with its percentile bootstrap interval."""
     return bootstrap_of_mean(values, lambda mean: mean, seed=seed, resamples=resamples, level=level)
 
@@ -111,9 +109,7 @@ def sign_flip_test(differences: ArrayLike) -> float:
     """
     sample = _checked(differences)
     if sample.size > MOST_SIGN_FLIPS:
-        raise ValueError(
-            f"the exact sign-flip test takes at most {MOST_SIGN_FLIPS} differences, not {sample.size}"
-        )
+        raise ValueError(f"the exact sign-flip test takes at most {MOST_SIGN_FLIPS} differences, not {sample.size}")
     sums = np.zeros(1)
     for difference in sample:
         sums = np.concatenate([sums + difference, sums - difference])
@@ -197,7 +193,5 @@ def _generator(seed: int) -> np.random.Generator:
 def _checked(values: ArrayLike) -> Values:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size == 0 or not np.isfinite(sample).all():
-        raise ValueError(
-            f"expected one finite number for each image or draw, got an array of shape {sample.shape}"
-        )
+        raise ValueError(f"expected one finite number for each image or draw, got an array of shape {sample.shape}")
     return sample

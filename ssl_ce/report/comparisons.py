@@ -43,9 +43,7 @@ class Comparison:
     test: str
 
 
-def compare_draws(
-    records: Iterable[Record], subject: str, baselines: Sequence[str], metric: str
-) -> list[Comparison]:
+def compare_draws(records: Iterable[Record], subject: str, baselines: Sequence[str], metric: str) -> list[Comparison]:
     """`subject` against each of `baselines` by the exact sign-flip test over their draws.
 
     Only records that hold the outcome `<metric>_draws` (one number a draw, draw i the same for all subjects)
@@ -68,16 +66,12 @@ def compare_draws(
             raise UserError(f"{table.heading} holds a subject more than once: compare records of one seed.")
         differences = [_paired(draws, subject, baseline) for baseline in baselines]
         p_values = [sign_flip_test(difference) for difference in differences]
-        for baseline, difference, p, adjusted in zip(
-            baselines, differences, p_values, holm(p_values), strict=True
-        ):
+        for baseline, difference, p, adjusted in zip(baselines, differences, p_values, holm(p_values), strict=True):
             test = f"exact sign-flip test over {difference.size} draws"
             mean = float(difference.mean())
             comparisons.append(Comparison(table.key, subject, baseline, metric, mean, p, adjusted, test))
     if not comparisons and baselines:
-        raise UserError(
-            f"No record of '{subject}' holds several draws of {metric}, so there is nothing to test."
-        )
+        raise UserError(f"No record of '{subject}' holds several draws of {metric}, so there is nothing to test.")
     return comparisons
 
 

@@ -46,9 +46,7 @@ class Table:
         parts = [f"n = {first.dataset.n:,}"]
         if first.dataset.size is not None:
             parts[0] += " ({} x {} px)".format(*first.dataset.size)
-        trains = {
-            record.train.fingerprint: record.train for record in self.records if record.train is not None
-        }
+        trains = {record.train.fingerprint: record.train for record in self.records if record.train is not None}
         if len(trains) == 1:
             train = next(iter(trains.values()))
             parts.append(f"train: {train.name}/{train.split}, n = {train.n:,}")
@@ -104,9 +102,7 @@ class Table:
     def _best(self) -> dict[str, str | None]:
         best: dict[str, str | None] = {}
         for metric in self.metrics:
-            there = [
-                record for record in self.records if not math.isnan(_goodness(record.metrics.get(metric)))
-            ]
+            there = [record for record in self.records if not math.isnan(_goodness(record.metrics.get(metric)))]
             top = max(there, key=lambda record: _goodness(record.metrics.get(metric)), default=None)
             best[metric] = None if top is None else self.cell(top, metric)[0]
         return best
@@ -124,9 +120,7 @@ def arrange(records: Iterable[Record]) -> list[Table]:
 def table_key(record: Record) -> str:
     """What two records must share to be compared: protocol, variant, settings, and the very same images."""
     dataset = (record.dataset.name, record.dataset.split, record.dataset.fingerprint)
-    return json.dumps(
-        [record.protocol, record.variant, dataset, _settings(record)], sort_keys=True, default=str
-    )
+    return json.dumps([record.protocol, record.variant, dataset, _settings(record)], sort_keys=True, default=str)
 
 
 def _best_first(records: list[Record]) -> list[Record]:
@@ -149,9 +143,7 @@ def _apart(record: Record, firsts: list[Record]) -> dict[str, str]:
     """The settings and images of `record` that other tables of the same heading do not share."""
     same = [other for other in firsts if _heading_key(other) == _heading_key(record)]
     ours = _declared(record)
-    return {
-        name: ours[name] for name in ours if any(_declared(other).get(name) != ours[name] for other in same)
-    }
+    return {name: ours[name] for name in ours if any(_declared(other).get(name) != ours[name] for other in same)}
 
 
 def _heading_key(record: Record) -> tuple[object, ...]:

@@ -112,9 +112,7 @@ def _markdown_table(table: Table, comparisons: Comparisons) -> str:
         rows.append([_code(record.subject.name), *table.extras_of(record)])
         for metric in table.metrics:
             value, interval = table.cell(record, metric)
-            rows[-1].append(
-                f"{f'**{value}**' if table.is_best(record, metric) else value} {interval}".rstrip()
-            )
+            rows[-1].append(f"{f'**{value}**' if table.is_best(record, metric) else value} {interval}".rstrip())
     parts = [f"### {table.heading}", _markdown_rows(rows), f"{table.caption}."]
     if comparisons:
         below = [list(COMPARISON_COLUMNS)]
@@ -166,9 +164,7 @@ def _latex_table(table: Table) -> str:
 def _latex_comparisons(table: Table, comparisons: Comparisons) -> str:
     rows = []
     for comparison in comparisons:
-        who = " $-$ ".join(
-            f"\\texttt{{{_escape(name)}}}" for name in (comparison.subject, comparison.baseline)
-        )
+        who = " $-$ ".join(f"\\texttt{{{_escape(name)}}}" for name in (comparison.subject, comparison.baseline))
         numbers = (_difference(comparison), show_p(comparison.p), show_p(comparison.p_adjusted))
         rows.append(dict(zip(COMPARISON_COLUMNS, (who, *map(_escape, numbers)), strict=True)))
     return _booktabs(rows, f"{table.heading}. {_test_note(comparisons)}")

@@ -11,9 +11,7 @@ from ssl_ce.report.comparisons import Comparison
 from ssl_ce.report.tables import render
 
 
-def write_report(
-    folder: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = ()
-) -> list[Path]:
+def write_report(folder: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = ()) -> list[Path]:
     """Write `table.md` (with the comparisons) and `table.csv` into `folder`, each whole or not at all.
 
     Returns the two paths. Raises `UserError` if the folder cannot be written to, `MachineError` if the disk

@@ -26,11 +26,7 @@ def folder(tmp_path):
                 subject=SubjectInfo(name=subject, identity="a"),
                 dataset=DatasetInfo(name="digits", split="test", fingerprint="f", n=360),
                 seed=0,
-                metrics={
-                    "accuracy": Metric(
-                        value=accuracy, low=0.8, high=0.95, spread="bootstrap over test images"
-                    )
-                },
+                metrics={"accuracy": Metric(value=accuracy, low=0.8, high=0.95, spread="bootstrap over test images")},
             )
         )
     return tmp_path

@@ -75,9 +75,7 @@ def test_a_flat_folder_has_no_targets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pair", [("photo", "label"), ("images", "masks"), ("JPEGImages", "Annotations")])
-def test_of_photographs_and_pixel_maps_only_the_photographs_are_read(
-    tmp_path: Path, pair: tuple[str, str]
-) -> None:
+def test_of_photographs_and_pixel_maps_only_the_photographs_are_read(tmp_path: Path, pair: tuple[str, str]) -> None:
     photos, maps = pair
     make(tmp_path, f"train/{photos}/1.png", f"train/{maps}/1.png", f"test/{photos}/2.png", f"test/{maps}/2.xml")
     train = read(tmp_path, "train")
@@ -107,7 +105,7 @@ def test_classes_of_test_that_train_lacks_are_refused(tmp_path: Path) -> None:
 
 def test_images_beside_folders_of_images_are_refused(tmp_path: Path) -> None:
     make(tmp_path, "1.png", "a/2.png")
-    with pytest.raises(UserError, match="both images .* and folders of images"):
+    with pytest.raises(UserError, match=r"both images .* and folders of images"):
         read(tmp_path, "train")
 
 

@@ -27,7 +27,9 @@ class Plain(LinearProbe):
     def run(self, subject: Any, data: EvaluationData, env: Env) -> Iterator[Record]:
         value = subject.describe(data.test.read([0])).sum().item()
         metrics = {"accuracy": Metric(value=value)}
-        yield make_record(self, subject, data, env, variant={}, metrics=metrics, outcomes={"accuracy": [value]}, started=0.0)
+        yield make_record(
+            self, subject, data, env, variant={}, metrics=metrics, outcomes={"accuracy": [value]}, started=0.0
+        )
 
 
 @pytest.fixture

@@ -41,6 +41,6 @@ def test_draws_choose_every_row_equally_often() -> None:
     for draw in range(400):
         chosen[draw_labels(LABELS, 4, seed=3, draw=draw)] += 1
     for label in range(3):
-        share = 4 / (LABELS == label).sum()
+        share = 4 / (label == LABELS).sum()
         deviation = np.sqrt(share * (1 - share) / 400)
-        assert np.abs(chosen[LABELS == label] / 400 - share).max() < 4 * deviation
+        assert np.abs(chosen[label == LABELS] / 400 - share).max() < 4 * deviation

@@ -24,7 +24,12 @@ def method_of(**changes: Any) -> ContextEncoder:
 
 def batch_of(count: int = 3, size: int = 32) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    return Batch(torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator), torch.arange(count), 0, 0)
+    return Batch(
+        torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator),
+        torch.arange(count),
+        0,
+        0,
+    )
 
 
 def explicit_l2(images, predicted, holes, scored, overlap_weight, published) -> float:
@@ -54,7 +59,9 @@ def test_the_masked_l2_equals_a_loop_over_pixels(overlap: int, normalization: st
     outputs = method.forward(method.prepare(batch_of(2)))
     loss, logs = method.loss("generator", outputs)
     scored = predicted_region(outputs["holes"], overlap) if region == "hole" else torch.ones_like(outputs["holes"])
-    expected = explicit_l2(outputs["images"], outputs["predicted"], outputs["holes"], scored, 10.0, normalization == "published")
+    expected = explicit_l2(
+        outputs["images"], outputs["predicted"], outputs["holes"], scored, 10.0, normalization == "published"
+    )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert logs["reconstruction"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -152,7 +159,10 @@ def test_initial_weights_are_a_function_of_the_seed_and_leave_torchs_generator_a
     torch.manual_seed(3)
     before = torch.rand(1)
     torch.manual_seed(3)
-    one, two = ContextEncoder(ContextEncoderConfig(**SMALL), seed=1), ContextEncoder(ContextEncoderConfig(**SMALL), seed=1)
+    one, two = (
+        ContextEncoder(ContextEncoderConfig(**SMALL), seed=1),
+        ContextEncoder(ContextEncoderConfig(**SMALL), seed=1),
+    )
     assert torch.equal(torch.rand(1), before)
     other = ContextEncoder(ContextEncoderConfig(**SMALL), seed=2)
     weights = [m.networks["encoder"].state_dict()["stages.conv1.0.weight"] for m in (one, two, other)]

@@ -66,9 +66,16 @@ def test_the_channelwise_layer_equals_a_dense_layer_with_a_block_mask():
 
 
 def public_code_parameters(output: int) -> tuple[int, int]:
-    """Generator and discriminator of the public code by its layer list: 4 x 4 kernels, no biases, 2 for each BatchNorm channel."""
+    """Generator and discriminator of the public code by its layer list: 4 x 4 kernels without biases, BatchNorm."""
     encoder = [(3, 64), (64, 64), (64, 128), (128, 256), (256, 512)]
-    decoder = [(4000, 512), (512, 256), (256, 128), (128, 64), *([(64, 64)] if output == 128 else []), (64, 3)]
+    decoder = [
+        (4000, 512),
+        (512, 256),
+        (256, 128),
+        (128, 64),
+        *([(64, 64)] if output == 128 else []),
+        (64, 3),
+    ]
     norms = [64, 128, 256, 512, 4000, 512, 256, 128, 64, *([64] if output == 128 else [])]
     generator = 16 * sum(a * b for a, b in [*encoder, (512, 4000), *decoder]) + 2 * sum(norms)
     layers = encoder if output == 128 else [(3, 64), *encoder[2:]]
@@ -77,7 +84,9 @@ def public_code_parameters(output: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("recipe", "output"), [("ce-center-adv", 64), ("ce-random-adv", 128)])
 def test_the_public_codes_networks_have_its_parameter_counts_and_output_shapes(recipe: str, output: int):
-    method = ContextEncoder(ContextEncoderConfig(**{k: v for k, v in load_recipe(recipe).method.items() if k != "name"}))
+    method = ContextEncoder(
+        ContextEncoderConfig(**{k: v for k, v in load_recipe(recipe).method.items() if k != "name"})
+    )
     generator, discriminator = public_code_parameters(output)
     assert sum(count(method.networks[name]) for name in method.players["generator"]) == generator
     assert count(method.networks["discriminator"]) == discriminator

@@ -30,14 +30,22 @@ def recipe_of(**optim: Any) -> Recipe:
             },
             "data": {"source": "digits"},
             "optim": {"batch_size": 16, "steps": 12, "warmup_steps": 3, "clip_norm": 1.0, **optim},
-            "log": {"every": 3, "checkpoint_every": 5, "samples_every": 0, "online_every": 4, "tensorboard": False},
+            "log": {
+                "every": 3,
+                "checkpoint_every": 5,
+                "samples_every": 0,
+                "online_every": 4,
+                "tensorboard": False,
+            },
         },
         "the test's recipe",
     )
 
 
 def log_without_speed(run: Path) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in read_log(run / "log.csv")]
+    return [
+        {key: value for key, value in row.items() if key != "images_per_second"} for row in read_log(run / "log.csv")
+    ]
 
 
 def interrupt_at(step: int, error: BaseException | None = None) -> Hooks:
@@ -74,20 +82,36 @@ def test_a_run_leaves_everything_it_promises(digits_train: PackedImages, tmp_pat
     assert manifest["images_seen"] == 12 * 16
     assert manifest["data"]["fingerprint"] == digits_train.fingerprint
     rows = read_log(run / "log.csv")
-    assert {"epoch", "generator_loss", "discriminator_loss", "lr_generator", "lr_discriminator", "images_per_second", "online_knn"} < set(rows[0])
+    assert {
+        "epoch",
+        "generator_loss",
+        "discriminator_loss",
+        "lr_generator",
+        "lr_discriminator",
+        "images_per_second",
+        "online_knn",
+    } < set(rows[0])
     assert RunDirectory(run).recipe() == recipe
-    trained, initial = read_safetensors(run / "encoder.safetensors"), read_safetensors(run / "encoder-initial.safetensors")
+    trained, initial = (
+        read_safetensors(run / "encoder.safetensors"),
+        read_safetensors(run / "encoder-initial.safetensors"),
+    )
     assert trained.keys() == initial.keys()
     assert any(not torch.equal(trained[key], initial[key]) for key in trained)
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("killed")], ids=["SIGTERM", "killed"])
-def test_an_interrupted_run_resumes_bit_for_bit(digits_train: PackedImages, tmp_path: Path, error: BaseException | None):
+def test_an_interrupted_run_resumes_bit_for_bit(
+    digits_train: PackedImages, tmp_path: Path, error: BaseException | None
+):
     whole = pretrain(recipe_of(), digits_train, tmp_path / "whole", hooks=Hooks(online=count_parameters))
     with pytest.raises(Stopped if error is None else RuntimeError):
         pretrain(recipe_of(), digits_train, tmp_path / "parts", hooks=interrupt_at(8, error))
     parts = pretrain(recipe_of(), digits_train, tmp_path / "parts", resume=True, hooks=Hooks(online=count_parameters))
-    ours, theirs = read_safetensors(whole / "weights.safetensors"), read_safetensors(parts / "weights.safetensors")
+    ours, theirs = (
+        read_safetensors(whole / "weights.safetensors"),
+        read_safetensors(parts / "weights.safetensors"),
+    )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert log_without_speed(whole) == log_without_speed(parts)
@@ -106,7 +130,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(digi
     with pytest.raises(MachineError, match=r"not finite.*checkpoint of step 5 is kept") as caught:
         pretrain(recipe_of(), digits_train, tmp_path / "run", hooks=_poison_after(5))
     assert caught.value.exit_code == 1
-    assert all(torch.isfinite(value).all() for value in read_safetensors(tmp_path / "run" / "weights.safetensors").values())
+    assert all(
+        torch.isfinite(value).all() for value in read_safetensors(tmp_path / "run" / "weights.safetensors").values()
+    )
 
 
 def _poison_after(step: int) -> Hooks:
@@ -135,11 +161,13 @@ def test_a_run_directory_that_holds_something_is_refused_and_left_alone(digits_t
 def test_resuming_on_other_images_is_refused(digits_train: PackedImages, digits_test: PackedImages, tmp_path: Path):
     with pytest.raises(Stopped):
         pretrain(recipe_of(), digits_train, tmp_path / "run", hooks=interrupt_at(6))
-    with pytest.raises(UserError, match="not those that the run"):
+    with pytest.raises(UserError, match="not those that"):
         pretrain(recipe_of(), digits_test, tmp_path / "run", resume=True)
 
 
-def test_images_smaller_than_the_recipe_are_refused_before_anything_is_written(digits_train: PackedImages, tmp_path: Path):
+def test_images_smaller_than_the_recipe_are_refused_before_anything_is_written(
+    digits_train: PackedImages, tmp_path: Path
+):
     recipe = recipe_of()
     large = make_recipe({**recipe.model_dump(mode="json"), "method": {**recipe.method, "size": 64}}, "x")
     with pytest.raises(UserError, match="trains on 64 x 64"):

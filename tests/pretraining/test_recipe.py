@@ -41,7 +41,11 @@ def test_the_centre_recipe_is_the_public_codes():
         ("quikstart", [], "Did you mean quickstart"),
         ("missing.yaml", [], "no recipe file"),
         ("quickstart", ["optim.lrr=1"], r"'optim.lrr' is not a setting. Did you mean 'optim.lr'"),
-        ("quickstart", ["method.encoder.nam=x"], r"'encoder.nam' is not a setting. Did you mean 'encoder.name'"),
+        (
+            "quickstart",
+            ["method.encoder.nam=x"],
+            r"'encoder.nam' is not a setting. Did you mean 'encoder.name'",
+        ),
         ("quickstart", ["method.name=context-encodr"], "Did you mean context-encoder"),
         ("quickstart", ["optim.lr=fast"], r"'optim.lr' is 'fast'"),
         ("quickstart", ["optim.steps=5"], "either epochs or steps"),
@@ -102,4 +106,9 @@ def test_a_log_is_cut_back_to_the_step_it_resumes_from(tmp_path: Path):
     resumed = Log(tmp_path, start=3, tensorboard=False)
     resumed.add(4, {"loss": 9.0})
     rows = read_log(tmp_path / "log.csv")
-    assert [(row["step"], row["loss"]) for row in rows] == [("1", "0.1"), ("2", "0.2"), ("3", "0.3"), ("4", "9.0")]
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        ("1", "0.1"),
+        ("2", "0.2"),
+        ("3", "0.3"),
+        ("4", "9.0"),
+    ]

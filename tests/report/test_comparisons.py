@@ -30,9 +30,7 @@ def make_record(subject: str, draws: list[float] | None, **fields) -> Record:
 RUN = make_record("runs/x", [value + 0.02 for value in BASE])
 PIXELS = make_record("pixels", BASE)
 # Wins nine draws of ten, loses one by as much as it wins another: 4 flips of 1,024 are as extreme.
-HOG = make_record(
-    "hog", [value + (0.025 if i == 0 else 0.01 + 0.001 * (i > 1)) for i, value in enumerate(BASE)]
-)
+HOG = make_record("hog", [value + (0.025 if i == 0 else 0.01 + 0.001 * (i > 1)) for i, value in enumerate(BASE)])
 
 
 def test_a_subject_is_compared_with_each_baseline_draw_by_draw():

@@ -40,9 +40,7 @@ def as_pixels(images: torch.Tensor) -> np.ndarray:
 
 
 def test_an_inpainting_grid_has_rows_of_holes_fills_and_truth(tmp_path):
-    path = inpainting_grid(
-        tmp_path / "new" / "grid.png", TRUTH, HOLES, {"telea": FILLED, "mean-color": TRUTH}
-    )
+    path = inpainting_grid(tmp_path / "new" / "grid.png", TRUTH, HOLES, {"telea": FILLED, "mean-color": TRUTH})
     holes, telea, mean, truth = pictures(read(path), columns=3, rows=4)
     assert (holes[:, 8:24, 8:24] == MISSING_COLOR).all()
     np.testing.assert_array_equal(holes[:, :8], as_pixels(TRUTH)[:, :8])
@@ -75,9 +73,7 @@ def test_large_images_are_shown_as_they_are_and_one_hole_serves_all(tmp_path):
 
 def test_a_retrieval_grid_outlines_the_hole_on_each_neighbour(tmp_path):
     neighbours = torch.stack([TRUTH[[1, 2]], TRUTH[[0, 2]], TRUTH[[0, 1]]])
-    path = retrieval_grid(
-        tmp_path / "grid.png", TRUTH, HOLES, {"hog": neighbours, "pixels": neighbours.flip(1)}
-    )
+    path = retrieval_grid(tmp_path / "grid.png", TRUTH, HOLES, {"hog": neighbours, "pixels": neighbours.flip(1)})
     sheet = read(path)
     query = (sheet[:, MARGIN : MARGIN + 64] == MISSING_COLOR).all(-1)
     assert query.sum() == 3 * 32 * 32

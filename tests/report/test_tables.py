@@ -47,9 +47,7 @@ PROBED = [
     make_record("hog?cell=4&bins=9|x", {"accuracy": 0.9}),
 ]
 FILLED = [
-    make_record(
-        "mean-color", {"l1": 0.16, "psnr": 14.834}, protocol="inpainting@1", variant={"holes": "center"}
-    ),
+    make_record("mean-color", {"l1": 0.16, "psnr": 14.834}, protocol="inpainting@1", variant={"holes": "center"}),
     make_record("telea", {"l1": 0.134, "psnr": 15.59}, protocol="inpainting@1", variant={"holes": "center"}),
 ]
 EXACT = make_record("exact", {}).model_copy(update={"metrics": {"psnr": Metric(value=math.inf)}})
@@ -85,9 +83,7 @@ def test_rows_come_best_first_by_the_headline_metric():
 
 def test_other_settings_and_other_images_make_another_table_and_the_heading_says_so():
     loose = make_record("pixels", {"accuracy": 0.99}, config={"standardise": False})
-    other = make_record(
-        "pixels", {"accuracy": 0.99}, dataset=DIGITS.model_copy(update={"fingerprint": "0" * 32})
-    )
+    other = make_record("pixels", {"accuracy": 0.99}, dataset=DIGITS.model_copy(update={"fingerprint": "0" * 32}))
     strict = make_record("pixels", {"accuracy": 0.8}, config={"standardise": True})
     headings = [table.heading for table in arrange([loose, strict])]
     assert headings == [f"linear-probe@1 · digits/test · standardise: {value}" for value in ("False", "True")]
@@ -158,9 +154,7 @@ def test_a_metric_without_an_interval_is_shown_without():
 
 def test_csv_is_tidy_and_in_full_precision():
     value = 1 / 3
-    rows = list(
-        csv.DictReader(io.StringIO(render([make_record("a,b", {"accuracy": value, "l1": 0.1})], "csv")))
-    )
+    rows = list(csv.DictReader(io.StringIO(render([make_record("a,b", {"accuracy": value, "l1": 0.1})], "csv"))))
     assert [row["metric"] for row in rows] == ["accuracy", "l1"]
     assert rows[0]["subject"] == "a,b"
     assert float(rows[0]["value"]) == value
@@ -198,9 +192,7 @@ def test_latex_is_booktabs_with_everything_escaped():
 
 def test_comparisons_stand_below_their_own_table():
     test = "exact sign-flip test over 10 draws"
-    comparison = Comparison(
-        table_key(FILLED[0]), "telea", "mean-color", "l1", -0.026, 2 / 1024, 6 / 1024, test
-    )
+    comparison = Comparison(table_key(FILLED[0]), "telea", "mean-color", "l1", -0.026, 2 / 1024, 6 / 1024, test)
     first, second = render(PROBED + FILLED, "md", [comparison]).split("### inpainting")
     assert "Holm" not in first
     assert ["`telea` − `mean-color`", "l1 −2.60 points", "0.002", "0.006"] in markdown_rows(second)
