@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.packing import PackedImages
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+# Commands that tests start read this: tests run side by side, and threads that wait for a busy core are slow.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")

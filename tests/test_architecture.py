@@ -17,6 +17,7 @@ ROOMS = (
     "networks", "data", "records",
 )  # fmt: skip
 GROUND = {
+    "devices",
     "search",
     "holes",
     "metrics",

@@ -182,16 +182,13 @@ def judge_with_progress(
     device: str = "auto",
 ) -> list[Record]:
     """Judge `references`, appending to the store in `results` as records come, with a line of progress."""
-    import torch
-
     from ssl_ce.cli.progress import status_line
+    from ssl_ce.devices import choose_device
     from ssl_ce.evaluators.base import Env
     from ssl_ce.evaluators.judge import judge
     from ssl_ce.records.store import RecordStore
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda was asked for, but torch sees no CUDA device here. Use --device cpu or auto.")
-    chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    chosen = choose_device(device)
     store = RecordStore(results)
     with status_line(evaluator.protocol) as say:
         return judge(evaluator, references, data, Env(seed=seed, device=chosen, say=say), store.append)

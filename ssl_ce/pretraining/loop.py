@@ -9,7 +9,6 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -18,10 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssl_ce.data.imageset import ImageSet
+from ssl_ce.devices import choose_device
 from ssl_ce.errors import MachineError, Stopped, UserError
 from ssl_ce.manifest import describe_machine, peak_memory_mb
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method
+from ssl_ce.pretraining.conditions import choose_precision, deterministic, stop_signals
 from ssl_ce.pretraining.feed import Feed
 from ssl_ce.pretraining.logs import Log
 from ssl_ce.pretraining.optimization import make_optimizers, schedule_factor, set_rate
@@ -74,7 +75,7 @@ def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = Fals
     """
     run = RunDirectory(out)
     method = build_method(recipe.method, recipe.seed)
-    device = _device(recipe)
+    device = choose_device(recipe.device)
     feed = Feed(
         images,
         size=_crop_size(method, images),
@@ -86,7 +87,7 @@ def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = Fals
     total = recipe.optim.steps or (recipe.optim.epochs or 0) * feed.steps_per_epoch
     if not resume:
         run.begin(recipe, method.networks["encoder"])
-    with _deterministic(device):
+    with deterministic(device):
         return _Training(recipe, method, run, feed, device, total, hooks or Hooks()).go()
 
 
@@ -119,7 +120,7 @@ class _Training:
         self.started, first = time.perf_counter(), self.step
         log = Log(self.run.path, self.step, self.recipe.log.tensorboard)
         try:
-            with _stop_signals() as stop:
+            with stop_signals() as stop:
                 for batch in self.feed.batches(self.step, self.total):
                     self._train_step(batch)
                     self.step += 1
@@ -139,7 +140,7 @@ class _Training:
 
     def _set_up(self) -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the manifest says
-        precision = _precision(self.recipe, self.device)
+        precision = choose_precision(self.recipe, self.device)
         fabric: Any = Fabric(
             accelerator=self.device.type,
             devices=1,
@@ -285,7 +286,7 @@ class _Training:
                 "images_seen": self.step * self.feed.batch_size,
                 "seconds": round(seconds, 3),
                 "peak_memory_mb": round(peak_memory_mb(), 1),
-                "precision": _precision(self.recipe, self.device),
+                "precision": choose_precision(self.recipe, self.device),
                 "data": {
                     "name": self.feed.images.name,
                     "split": self.feed.images.split,
@@ -307,53 +308,3 @@ def _crop_size(method: Method, images: ImageSet) -> int:
             f"Pack them at {size} or more (ce data pack REF --size {size} --out FILE)."
         )
     return size
-
-
-def _device(recipe: Recipe) -> torch.device:
-    if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda was asked for, but torch sees no CUDA device here. Use --device cpu or auto.")
-    if recipe.device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", 0)
-
-
-def _precision(recipe: Recipe, device: torch.device) -> str:
-    if recipe.precision != "auto":
-        return recipe.precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """Deterministic algorithms while training; on CUDA a warning where an operation has none."""
-    before, warned = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM append their number to the list instead of ending the process; a second SIGINT does end it."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    try:
-        before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are its business
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
