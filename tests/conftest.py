@@ -13,7 +13,6 @@ from PIL import Image
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.packing import PackedImages
 
-
 # Commands that tests start read this: tests run side by side, and threads that wait for a busy core are slow.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
