@@ -73,7 +73,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "git_commit": git_commit(),
         "device": device,
         "device_name": device_name(device),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
     }
 
 

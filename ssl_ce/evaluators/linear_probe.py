@@ -167,7 +167,7 @@ class LinearProbe:
         metrics = {name: mean_metric(right.mean(axis=0), seed=seed) for name, right in outcomes.items()}
         if self.config.labels_per_class is not None and self.config.draws > 1:
             spread = float(outcomes["accuracy"].mean(axis=1).std(ddof=1))
-            metrics["accuracy_sd"] = Metric(value=spread, higher_is_better=False)
+            metrics["accuracy_sd"] = Metric(value=spread, higher_is_better=None)
         metrics["log_loss"] = mean_metric(answers.losses.mean(axis=0), seed=seed, higher_is_better=False)
         return metrics
 

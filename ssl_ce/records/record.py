@@ -27,7 +27,7 @@ class Metric(Settings):
     spread
         What the interval is over.
     higher_is_better
-        Which direction is bold in a table.
+        Which direction is bold in a table; None for a number that is neither good nor bad (a spread).
     """
 
     # The PSNR of an exact fill is infinite, and must be read back as that.
@@ -37,7 +37,7 @@ class Metric(Settings):
     low: float | None = None
     high: float | None = None
     spread: Spread = "n/a"
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
 
 
 class SubjectInfo(Settings):

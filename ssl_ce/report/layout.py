@@ -82,7 +82,8 @@ class Table:
         """The head of a metric's column, with its unit and the better direction: "accuracy (%) ↑"."""
         symbol = unit_of(metric).symbol
         higher = next(r.metrics[metric].higher_is_better for r in self.records if metric in r.metrics)
-        return f"{metric}{f' ({symbol})' if symbol else ''} {'↑' if higher else '↓'}"
+        direction = {True: " ↑", False: " ↓", None: ""}[higher]
+        return f"{metric}{f' ({symbol})' if symbol else ''}{direction}"
 
     def cell(self, record: Record, metric: str) -> tuple[str, str]:
         """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
@@ -134,7 +135,7 @@ def _best_first(records: list[Record]) -> list[Record]:
 
 
 def _goodness(metric: Metric | None) -> float:
-    if metric is None:
+    if metric is None or metric.higher_is_better is None:
         return math.nan
     return metric.value if metric.higher_is_better else -metric.value
 

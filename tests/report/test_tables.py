@@ -239,3 +239,12 @@ def test_units_are_known_by_the_first_word_of_a_metric():
 
 def test_small_p_values_are_not_shown_as_zero():
     assert [show_p(p) for p in (0.0004, 0.00195, 1.0)] == ["<0.001", "0.002", "1.000"]
+
+
+def test_a_spread_is_neither_good_nor_bad():
+    records = [make_record(name, {"accuracy": value}) for name, value in (("a", 0.9), ("b", 0.8))]
+    spread = Metric(value=0.01, higher_is_better=None)
+    records = [record.model_copy(update={"metrics": {**record.metrics, "accuracy_sd": spread}}) for record in records]
+    (table,) = arrange(records)
+    assert table.column("accuracy_sd") == "accuracy_sd (%)"
+    assert not any(table.is_best(record, "accuracy_sd") for record in records)
