@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from ssl_ce.evaluators.base import EvaluationData, Evaluator
     from ssl_ce.records.record import Record
 
-TAP = "conv3"
+# Chosen with the recipe on held-out *train* digits: conv2 and conv3 both beat their initialisation, conv2 by more.
+TAP = "conv2"
 STRATEGIES = ("center", "random-block", "random-region")
 
 
