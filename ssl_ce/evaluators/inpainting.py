@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.recording import make_record
+from ssl_ce.evaluators.recording import departures, make_record
 from ssl_ce.holes import draw, draw_bank, strategies
 from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.base import Inpainter
@@ -95,7 +95,7 @@ class Inpainting:
                 subject,
                 data,
                 env,
-                variant={"holes": strategy},
+                variant={"holes": strategy, **departures(self.config, "holes")},
                 metrics=_metrics(outcomes, env.seed),
                 outcomes={name: values.tolist() for name, values in outcomes.items()},
                 started=started,

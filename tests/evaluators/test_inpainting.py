@@ -156,6 +156,12 @@ def test_a_descriptor_is_read_as_its_nearest_neighbours():
     ]  # fmt: skip
 
 
+def test_settings_that_depart_from_the_protocol_stand_in_the_row(data: EvaluationData):
+    config = InpaintingConfig(holes=("center",), options={"side": 0.25})
+    record = judge(Inpainting(config), ["mean-color"], data, Env(), lambda record: None)[0]
+    assert record.variant == {"holes": "center", "options": "{'side': 0.25}"}
+
+
 def test_an_unknown_strategy_is_refused_before_anything_runs():
     with pytest.raises(UserError, match="Did you mean center"):
         Inpainting(InpaintingConfig(holes=("centre",)))
