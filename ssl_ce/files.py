@@ -30,8 +30,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
         yield temporary
+        # Last, for some writers (safetensors) put a file of their own, readable by its owner alone, in its place.
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException as error:
         if temporary is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,8 @@ from ssl_ce.errors import UserError, unknown
 from ssl_ce.images import as_holes, as_images
 from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.base import Inpainter
+from ssl_ce.inpainters.parametric import Parametric
+from ssl_ce.methods.saved import load_run
 from ssl_ce.references import parse_reference
 
 
@@ -52,4 +55,6 @@ def load_subject(reference: str, device: str = "cpu", index: ImageSet | None = N
         if "descriptor or run" in str(error):
             raise unknown("subject", parsed.target, [*descriptors.names(), *inpainters.names()]) from error
         raise
-    return Subject(reference, descriptor, load_inpainter(parsed.target, index, device))
+    method = load_run(Path(parsed.target))
+    inpainter = Parametric(parsed.target, method, device) if "fill" in method.capabilities else None
+    return Subject(reference, descriptor, inpainter)

@@ -134,6 +134,13 @@ class _Training:
                             f"Go on with: ce pretrain --resume {self.run.path}"
                         )
             self._save()
+        except Exception as error:
+            if self.recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise MachineError(
+                    "torch.compile does not work on this machine (it needs a C++ compiler that torch supports). "
+                    f"Go on without it: ce pretrain ... --set compile=false --out another than {self.run.path}."
+                ) from error
+            raise
         finally:
             log.close()
         return self.run.path
