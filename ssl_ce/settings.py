@@ -44,7 +44,8 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
             given = first.get("input")
             detail = first["msg"].removeprefix("Value error, ")
             message = f"'{path}' is {given!r}: {detail}" if path else detail
-        raise UserError(f"In {where}: {message.rstrip('.')}.") from error
+        end = "" if message.endswith(("?", ".")) else "."
+        raise UserError(f"In {where}: {message}{end}") from error
 
 
 def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class NetworkDescriptor:
             raise unknown(f"tap of {name.partition('@')[0]}", tap, encoder.taps)
         assert isinstance(encoder, nn.Module)
         self.name = name
-        self.encoder: Any = encoder.to(device, memory_format=torch.channels_last).eval()
+        self.encoder: Any = encoder.to(device).to(memory_format=torch.channels_last).eval()
         self.tap = tap or list(encoder.taps)[-1]
         self.pool = pool
         self.mean_fill = mean_fill

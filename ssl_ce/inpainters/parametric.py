@@ -24,7 +24,8 @@ class Parametric:
         self.method = method
         self.size = method.encoder.input.size
         self._device = torch.device(device)
-        self._networks = nn.ModuleDict(method.networks).to(self._device).eval()
+        self._networks = nn.ModuleDict(method.networks).eval()
+        self._networks.to(self._device).to(memory_format=torch.channels_last)
         self.identity = digest("parametric", self.state_hash())
 
     @torch.no_grad()
