@@ -24,6 +24,10 @@ class MachineError(SslCeError):
     exit_code = 1
 
 
+class DiskFullError(MachineError):
+    """No space is left for a file. It was not written, and what stood there before is unchanged."""
+
+
 class Stopped(SslCeError):  # noqa: N818 - a stop on request is not an error
     """A signal asked the work to stop, and it stopped after saving. Schedulers requeue on code 75 (EX_TEMPFAIL)."""
 

@@ -16,6 +16,7 @@ Source: Pathak et al., "Context Encoders", CVPR 2016, section 3.3 (region masks)
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_ce.errors import UserError
+from ssl_ce.errors import UserError, unknown
 from ssl_ce.randomness import fold, integers, sample_keys, uniform
 from ssl_ce.registry import Registry
 
@@ -43,12 +44,14 @@ def draw(strategy: str, keys: Tensor, height: int, width: int, options: Mapping[
         If the strategy is unknown, does not take one of `options`, or cannot draw a hole at this size.
     """
     function = strategies.get(strategy)
+    _, _, _, *known = inspect.signature(function).parameters
+    for option in options or {}:
+        if option not in known:
+            raise unknown(f"option of the region strategy '{strategy}'", option, known)
     try:
         holes = function(keys, height, width, **(options or {}))
     except TypeError as error:
-        raise UserError(
-            f"Region strategy '{strategy}' does not take these options {dict(options or {})}: {error}."
-        ) from error
+        raise UserError(f"Region strategy '{strategy}' does not take {dict(options or {})}: {error}.") from error
     missing = holes.flatten(1).sum(1)
     if bool((missing == 0).any()) or bool((missing == height * width).any()):
         raise UserError(f"Region strategy '{strategy}' leaves no hole or no context at {height} x {width} pixels.")

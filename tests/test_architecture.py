@@ -52,7 +52,11 @@ def imports_of(path: Path) -> set[str]:
 
 
 def modules() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent != PACKAGE or path.stem not in {"__init__", "__main__"}
+    ]
 
 
 def test_every_module_belongs_to_a_room_or_to_the_ground():

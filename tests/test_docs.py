@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from ssl_ce.networks import encoders
 from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.recipe import builtin_recipes, load_recipe
 from ssl_ce.references import parse_reference
+from ssl_ce.registry import Registry
 from ssl_ce.settings import override, parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +75,7 @@ def clean_registries() -> Iterator[None]:
 
 @pytest.fixture
 def photos_and_run(in_a_folder_of_its_own: Path) -> None:
-    """What the README's reader has by then: photos/ with train/ and test/, and a run of `ce-alexnet-96` (a tiny one)."""
+    """What the README's reader has by then: photos/ with train/ and test/, and a run of `ce-alexnet-96` (tiny)."""
     generator = np.random.default_rng(0)
     for split in ("train", "test"):
         for name in ("forest", "sea"):
@@ -92,6 +95,36 @@ def test_an_example_of_the_architecture_page_runs(
     example: str, in_a_folder_of_its_own: Path, clean_registries: None
 ) -> None:
     exec(compile(example, "docs/architecture.md", "exec", dont_inherit=True), {"__name__": "example"})
+
+
+def test_a_package_of_plug_ins_is_known_by_its_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs" / "architecture.md"
+    groups = tomllib.loads(blocks(page, "toml")[0])["project"]["entry-points"]
+    metadata = tmp_path / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    entry_points = configparser.ConfigParser()
+    entry_points.read_dict(groups)
+    with (metadata / "entry_points.txt").open("w") as file:
+        entry_points.write(file)
+    (tmp_path / "my_package").mkdir()
+    for targets in groups.values():
+        module, _, attribute = next(iter(targets.values())).partition(":")
+        example = next(text for text in blocks(page, "python") if re.search(rf"^(def|class) {attribute}\b", text, re.M))
+        definition = re.split(r"^\w+\.add\(", example, flags=re.MULTILINE)[0]
+        (tmp_path / (module.replace(".", "/") + ".py")).write_text(definition)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for group, targets in groups.items():
+        plugins: Registry[object] = Registry("plug-in", group)
+        for name in targets:
+            assert plugins.entry(name).summary == "plug-in of my-package"
+            assert callable(plugins.get(name))
+
+
+def test_every_group_of_entry_points_is_named() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for one in (*(registry(kind) for kind in REGISTRIES), encoders):
+        assert f"`{one.group}`" in text
 
 
 @pytest.mark.parametrize("example", examples("README.md"))

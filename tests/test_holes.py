@@ -96,7 +96,7 @@ def test_a_bank_is_a_function_of_strategy_seed_and_size():
     [
         ("centre", {}, "Did you mean center"),
         ("center", {"side": 1.5}, "between 0 and 1"),
-        ("center", {"sidee": 0.5}, "does not take"),
+        ("center", {"sidee": 0.5}, "Did you mean side"),
         ("center", {"side": 0.001}, "no hole"),
         ("random-block", {"high": 0.9}, "random-block needs"),
         ("random-region", {"low": 0.9, "high": 0.2}, "random-region needs"),

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 
 import click
 
 from ssl_ce import __version__
+from ssl_ce.cli.groups import Group
 from ssl_ce.errors import SslCeError
+from ssl_ce.files import explain, is_full
 
 # Command: where it lives, and what --help says of it without importing it.
 _COMMANDS = {
@@ -29,7 +36,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -46,7 +53,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="ce")
+@click.version_option(__version__, prog_name="ce", message="%(prog)s %(version)s")
 def cli() -> None:
     """Learn features by inpainting, and judge any encoder, descriptor or hole-filler honestly.
 
@@ -63,14 +70,14 @@ def cli() -> None:
 def main() -> None:
     """Run `ce`. Exit codes: 0 done, 2 wrong input, 1 the machine failed, 75 stopped by a signal after saving."""
     try:
-        cli.main(prog_name="ce", standalone_mode=False)
+        with _terminated_cleanly():
+            cli.main(prog_name="ce", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.Abort:
         _end("Interrupted; nothing more was written.", 130)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _end(_usage(error), error.exit_code)
     except SslCeError as error:
         _end(f"{'' if error.exit_code == 75 else 'Error: '}{error}", error.exit_code)
     except KeyboardInterrupt:
@@ -79,12 +86,43 @@ def main() -> None:
         # The reader of our output has left (ce results show | head); nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        _end(f"Error: {explain(error, Path(error.filename or 'a file'))}", 1)
     except MemoryError:
         _end(_memory_advice("This machine"), 1)
     except RuntimeError as error:
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
             raise
         _end(_memory_advice("The device"), 1)
+
+
+@contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does, so that no half-written file stays. Training saves first."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread: signals are its business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _usage(error: click.ClickException) -> str:
+    """What click says of wrong usage, on one line; or the help that a group alone asks for."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        return error.format_message()
+    context = getattr(error, "ctx", None)
+    where = f" See: {context.command_path} --help" if context is not None else ""
+    return f"Error: {' '.join(error.format_message().split()).rstrip('.')}.{where}"
 
 
 def _memory_advice(who: str) -> str:

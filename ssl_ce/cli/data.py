@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ssl_ce.cli.groups import Group
 from ssl_ce.data.options import FITS, DataOptions
 from ssl_ce.errors import UserError
+from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
     from ssl_ce.data.inspecting import SplitInfo
@@ -28,14 +30,15 @@ def data_options(command: C, seed_flag: str = "--data-seed") -> C:
     they were not given; `make_data_options` makes a `DataOptions` of them.
     """
     folder = click.Path(file_okay=False, path_type=Path)
+    size_help = "Side of the packed images in pixels. Default: the network's, or the dataset's own."
     seed_help = "Splits what has no train and test of its own.  [default: 0]"
     options = (
-        click.option("--size", type=click.IntRange(min=1), help="Side of the images in pixels."),
+        click.option("--size", type=click.IntRange(min=1), metavar="N", help=size_help),
         click.option("--fit", type=click.Choice(FITS), help="How images become square.  [default: crop]"),
         click.option("--data-root", type=folder, help="Where registered datasets lie."),
         click.option("--download", is_flag=True, help="Fetch a registered dataset that is not there."),
         click.option("--allow-unreadable", is_flag=True, help="Go on if over 1 % of the images cannot be read."),
-        click.option(seed_flag, "data_seed", type=click.IntRange(min=0), help=seed_help),
+        click.option(seed_flag, "data_seed", type=click.IntRange(min=0), metavar="N", help=seed_help),
     )
     for option in reversed(options):
         command = option(command)
@@ -50,7 +53,7 @@ def make_data_options(values: Mapping[str, Any]) -> DataOptions:
     return DataOptions(**given, progress=True)
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Look at image sets and pack them.
 
@@ -94,7 +97,9 @@ def info(reference: str, **options: Any) -> None:
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @partial(data_options, seed_flag="--seed")
 def pack(reference: str, out: Path, split: str, force: bool, **options: Any) -> None:
-    """Decode one split of REF once, into a file that opens at once and is read without decoding.
+    """Decode one split of REF into one file, once and for all.
+
+    The file is checked when it is opened, and read without decoding.
 
     \b
     Examples:
@@ -105,6 +110,7 @@ def pack(reference: str, out: Path, split: str, force: bool, **options: Any) -> 
     """
     from ssl_ce.data.opening import pack_to
 
+    check_folder(out.parent)
     metadata = pack_to(reference, split, out, make_data_options(options), overwrite=force)
     skipped = f", {metadata.unreadable_count:,} unreadable ones left out" if metadata.unreadable_count else ""
     click.echo(
@@ -136,11 +142,15 @@ def _inspect(reference: str, options: DataOptions) -> list[SplitInfo]:
 
 
 def _show_splits(reference: str, found: list[SplitInfo]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table("", *(split.split for split in found), title=reference, title_justify="left")
+    console.print(reference, style="bold", markup=False, highlight=False)
+    table = Table("", *(split.split for split in found), box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
     table.add_row("images", *(f"{split.n:,}" for split in found))
     table.add_row("task", *(split.task for split in found))
     table.add_row("classes", *(str(len(split.classes)) for split in found))
@@ -164,18 +174,20 @@ def _count_unreadable(split: SplitInfo) -> str:
 
 
 def _show_classes(console: Any, found: list[SplitInfo]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     classes = max((split.classes for split in found), key=len)
     if not classes:
         console.print("There are no classes: this serves pretraining and inpainting.")
         return
-    table = Table("class", *(split.split for split in found), title="images by class", title_justify="left")
+    table = Table("class", *(split.split for split in found), box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for number, name in enumerate(classes[:_CLASSES_SHOWN]):
         counts = (f"{split.class_counts[number]:,}" if split.class_counts else "" for split in found)
-        table.add_row(name, *counts)
+        table.add_row(Text(name), *counts)
     console.print(table)
     if len(classes) > _CLASSES_SHOWN:
         console.print(f"... and {len(classes) - _CLASSES_SHOWN:,} more classes")
@@ -184,10 +196,14 @@ def _show_classes(console: Any, found: list[SplitInfo]) -> None:
 
 
 def _show_packed(path: Path, metadata: Metadata) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(show_header=False, title=str(path), title_justify="left")
+    console = Console()
+    console.print(str(path), style="bold", markup=False, highlight=False)
+    table = Table(show_header=False, box=SIMPLE_HEAD, pad_edge=False)
     rows = {
         "dataset": f"{metadata.name}, {metadata.split}",
         "task": metadata.task,
@@ -199,5 +215,5 @@ def _show_packed(path: Path, metadata: Metadata) -> None:
         "fingerprint": metadata.fingerprint,
     }
     for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+        table.add_row(name, Text(value))
+    console.print(table)

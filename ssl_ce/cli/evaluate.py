@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssl_ce.cli.data import data_options
-from ssl_ce.errors import UserError
+from ssl_ce.cli.groups import Group
+from ssl_ce.errors import UserError, unknown
+from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
     from ssl_ce.data.packing import PackedImages
@@ -18,31 +21,30 @@ if TYPE_CHECKING:
 LOCAL_RESULTS = Path("results/local")
 
 _EXAMPLES = {
-    "linear-probe": """\b
-    Examples:
-      ce evaluate linear-probe runs/mine --data photos/
-      ce evaluate linear-probe runs/mine@conv3 gist random:alexnet --data photos/
-      ce evaluate linear-probe runs/mine --data digits --set labels_per_class=10 --set draws=10
-    """,
-    "knn": """\b
-    Examples:
-      ce evaluate knn runs/mine --data photos/
-      ce evaluate knn hog?cell=4 color-histogram --data cifar10 --data-root ~/data --download
-    """,
-    "inpainting": """\b
-    Examples:
-      ce evaluate inpainting runs/mine --data photos/
-      ce evaluate inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block
-    """,
-    "nn-inpainting": """\b
-    Examples:
-      ce evaluate nn-inpainting runs/mine gist --data photos/
-      ce evaluate nn-inpainting runs/mine@conv3 --test photos/ --index more-photos/ --holes center
-    """,
+    "linear-probe": (
+        "linear-probe runs/mine --data photos/",
+        "linear-probe runs/mine@conv3 gist random:alexnet --data photos/",
+        "linear-probe runs/mine --data digits --set labels_per_class=10 --set draws=10",
+    ),
+    "knn": (
+        "knn runs/mine --data photos/",
+        "knn 'hog?cell=4' color-histogram --data cifar10 --data-root ~/data --download",
+    ),
+    "inpainting": (
+        "inpainting runs/mine --data photos/",
+        "inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block",
+        "inpainting runs/mine nearest:hog --test photos/ --index more-photos/",
+    ),
+    "nn-inpainting": (
+        "nn-inpainting runs/mine gist --data photos/",
+        "nn-inpainting runs/mine@conv3 --test photos/ --index more-photos/ --holes center",
+    ),
 }
 
 
-class _EvaluatorGroup(click.Group):
+class _EvaluatorGroup(Group):
+    kind = "evaluator"
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         from ssl_ce.evaluators import evaluators
 
@@ -78,56 +80,50 @@ def evaluate() -> None:
 def _make_command(name: str) -> click.Command:
     from ssl_ce.evaluators import evaluators
 
-    parameters: list[click.Parameter] = [
-        click.Argument(["subjects"], nargs=-1, required=True, metavar="SUBJECT..."),
-        click.Option(["--data", "source"], metavar="REF", help="Train and test images: a dataset's name or a folder."),
-        click.Option(["--train"], metavar="REF", help="Train images, instead of --data's."),
-        click.Option(["--test"], metavar="REF", help="Test images, instead of --data's."),
-        click.Option(
-            ["--index"],
-            metavar="REF",
-            help="What nearest neighbours are searched in. Default: the train images.",
-        ),
-        click.Option(
-            ["--results"],
-            type=click.Path(path_type=Path),
-            default=LOCAL_RESULTS,
-            show_default=True,
-            help="Where records go.",
-        ),
-        click.Option(
-            ["--seed"],
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Decides splits, draws and holes.",
-        ),
-        click.Option(
-            ["--device"],
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            show_default=True,
-            help="Where networks run.",
-        ),
-        click.Option(["--no-floors"], is_flag=True, help="Leave the floors out of the table."),
-        click.Option(["--set", "assignments"], multiple=True, metavar="KEY=VALUE", help="A setting of the protocol."),
-    ]
-    if "inpainting" in name:
-        parameters.append(
-            click.Option(
-                ["--holes"],
-                multiple=True,
-                metavar="STRATEGY",
-                help="Region strategy; may be repeated. Default: all three of the paper.",
-            )
-        )
-    help_text = f"{evaluators.entry(name).summary.capitalize()}.\n\n{_EXAMPLES.get(name, '')}"
-
     def callback(**options: Any) -> None:
         _evaluate(name, **options)
 
-    command = click.Command(name, params=parameters, callback=callback, help=help_text)
-    return data_options(command)
+    data_options(callback)
+    for option in reversed(_options(_has_holes(name))):
+        option(callback)
+    summary = evaluators.entry(name).summary
+    help_text = f"{summary[:1].upper()}{summary[1:]}."
+    if name in _EXAMPLES:
+        help_text += "\n\n\b\nExamples:\n" + "\n".join(f"  ce evaluate {example}" for example in _EXAMPLES[name])
+    return click.command(name, help=help_text)(callback)
+
+
+def _options(has_holes: bool) -> tuple[Callable[[Any], Any], ...]:
+    devices = click.Choice(["auto", "cpu", "cuda"])
+    index_help = "Where nearest neighbours are searched. Default: the train images."
+    holes_help = "Region strategy (ce list holes); may be repeated. Default: the paper's three."
+    about_holes = (
+        click.option("--index", metavar="REF", help=index_help),
+        click.option("--holes", multiple=True, metavar="STRATEGY", help=holes_help),
+    )
+    seed_help = "Decides draws of labels, and holes.  [default: 0]"
+    return (
+        click.argument("subjects", nargs=-1, required=True, metavar="SUBJECT..."),
+        click.option("--data", "source", metavar="REF", help="Train and test images: a dataset's name or a folder."),
+        click.option("--train", metavar="REF", help="Train images, instead of --data's."),
+        click.option("--test", metavar="REF", help="Test images, instead of --data's."),
+        *(about_holes if has_holes else ()),
+        click.option("--results", type=click.Path(path_type=Path), default=LOCAL_RESULTS, show_default=True,
+                     help="Where records go."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help=seed_help),
+        click.option("--device", type=devices, default="auto", show_default=True, help="Where networks run."),
+        click.option("--no-floors", is_flag=True, help="Leave the floors out of the table."),
+        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of the protocol."),
+    )  # fmt: skip
+
+
+def _has_holes(name: str) -> bool:
+    """Whether an evaluator judges fills. For our own it is known without importing torch, so that --help is quick."""
+    from ssl_ce.evaluators import evaluators
+
+    if name in _EXAMPLES:
+        return "inpainting" in name
+    return "holes" in evaluators.get(name).Config.model_fields
 
 
 def _evaluate(
@@ -136,12 +132,12 @@ def _evaluate(
     source: str | None,
     train: str | None,
     test: str | None,
-    index: str | None,
     results: Path,
     seed: int,
     device: str,
     no_floors: bool,
     assignments: tuple[str, ...],
+    index: str | None = None,
     holes: tuple[str, ...] = (),
     **data: Any,
 ) -> None:
@@ -152,8 +148,9 @@ def _evaluate(
     from ssl_ce.report.tables import print_table
     from ssl_ce.settings import override, parse
 
+    check_folder(results)
     evaluator_class = evaluators.get(name)
-    settings: dict[str, Any] = {"holes": list(holes)} if holes else {}
+    settings: dict[str, Any] = {"holes": list(dict.fromkeys(holes))} if holes else {}
     config = parse(evaluator_class.Config, override(settings, assignments), f"the settings of {name}")
     evaluator = evaluator_class(config)
     references = [evaluator.reference(subject) for subject in subjects]
@@ -169,7 +166,8 @@ def _evaluate(
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
-    click.echo(f"{len(records)} records added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
+    added = "1 record" if len(records) == 1 else f"{len(records)} records"
+    click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
 
 
 def judge_with_progress(
@@ -232,15 +230,31 @@ def _open(reference: str, role: str, default_size: int | None, options: dict[str
 
 def _size_for(references: list[str], options: dict[str, Any]) -> int | None:
     """The size asked for, else the input size of the first run among the subjects, else the data's own."""
-    from ssl_ce.methods.saved import is_run, read_run_recipe
+    recipes = [recipe for text in references if (recipe := _recipe_of_run(text)) is not None]
+    sizes = [options.get("size"), *(recipe["method"].get("size") for recipe in recipes)]
+    return next((int(size) for size in sizes if size is not None), None)
+
+
+def _recipe_of_run(text: str) -> dict[str, Any] | None:
+    """The recipe of the run that a subject reference names; None for a subject of another kind.
+
+    Raises
+    ------
+    UserError
+        If it names nothing: a typo must not first cost the packing of the images.
+    """
+    from ssl_ce.descriptors import descriptors
+    from ssl_ce.inpainters import inpainters
+    from ssl_ce.methods.saved import read_run_recipe
     from ssl_ce.references import parse_reference
 
-    if options.get("size") is not None:
-        return int(options["size"])
-    for text in references:
-        reference = parse_reference(text)
-        if reference.scheme == "nearest":
-            reference = parse_reference(reference.target)
-        if reference.scheme in (None, "init") and is_run(Path(reference.target)):
-            return int(read_run_recipe(Path(reference.target))["method"]["size"])
-    return None
+    reference = parse_reference(text)
+    if reference.scheme == "nearest":
+        return _recipe_of_run(reference.target)
+    named = [*descriptors.names(), *inpainters.names()]
+    if reference.scheme not in (None, "init") or (reference.scheme is None and reference.target in named):
+        return None
+    path = Path(reference.target)
+    if len(path.parts) == 1 and not path.exists():
+        raise unknown("subject", reference.target, named)
+    return read_run_recipe(path)

@@ -7,14 +7,17 @@ from pathlib import Path
 import click
 
 from ssl_ce.errors import UserError
+from ssl_ce.files import check_folder
+
+_SUFFIXES = {"safetensors": "safetensors", "torchvision": "pt", "onnx": "onnx"}
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "layout",
-    type=click.Choice(["safetensors", "torchvision", "onnx"]),
+    type=click.Choice(list(_SUFFIXES)),
     required=True,
     help="safetensors: our names; torchvision: weights for torchvision.models.alexnet; onnx: the network.",
 )
@@ -32,6 +35,11 @@ def export(run: Path, layout: str, out: Path, force: bool) -> None:
     """
     from ssl_ce.methods.export import export_encoder
 
+    if out.is_dir():
+        raise UserError(
+            f"{out} is a folder. Name the file to write, for example {out / 'encoder'}.{_SUFFIXES[layout]}."
+        )
     if out.exists() and not force:
         raise UserError(f"{out} exists already. Choose another file, or give --force to replace it.")
+    check_folder(out.parent)
     click.echo(export_encoder(run, layout, out))

@@ -21,6 +21,12 @@ REGISTRIES = {
     "holes": "ssl_ce.holes:strategies",
 }
 
+# What a table of names leaves out: subjects that are written with a scheme.
+_ALSO = {
+    "descriptors": "Also a run (runs/x@conv3), init:RUN, random:ENCODER, torchvision:MODEL, timm:MODEL and file:PATH.",
+    "inpainters": "Also a run (runs/x), and nearest:DESCRIPTOR.",
+}
+
 
 @click.command("list")
 @click.argument("kind", metavar="KIND", type=click.Choice(["recipes", *REGISTRIES]))
@@ -72,4 +78,7 @@ def _print(kind: str, entries: list[Entry]) -> None:
     table = Table("name", "summary", box=SIMPLE_HEAD, pad_edge=False)
     for entry in entries:
         table.add_row(Text(entry.name, style="bold"), Text(entry.summary))
-    Console().print(table if entries else f"There are no {kind}.")
+    console = Console()
+    console.print(table if entries else f"There are no {kind}.")
+    if kind in _ALSO:
+        console.print(_ALSO[kind], style="dim", markup=False, highlight=False)

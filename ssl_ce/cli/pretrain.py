@@ -16,24 +16,32 @@ if TYPE_CHECKING:
     from ssl_ce.pretraining.recipe import Recipe
 
 
+# Options of the data that a recipe settles, by its own name for them.
+_OWN_DATA = {"size": "size", "fit": "fit", "data_seed": "split_seed"}
+
+
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("--data", "source", metavar="REF", help="The images: a dataset's name, a folder, or a packed file.")
-@click.option("--out", type=click.Path(path_type=Path), help="The run's directory. Default: runs/RECIPE-DATA.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's directory. Default: runs/RECIPE-DATA."
+)
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on with this run, or (with a recipe) start it there.",
+    help="Go on with this run; with a recipe, start it there if it is not begun.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Train this many epochs.")
-@click.option("--steps", type=click.IntRange(min=1), help="Train this many steps.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images a step.")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Train this many epochs.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train this many steps.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
 @click.option(
-    "--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32."
+    "--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32 bits."
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Decides initial weights, order, crops and holes.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", help="Decides initial weights, order, crops and holes."
+)
 @click.option(
     "--set",
     "assignments",
@@ -83,45 +91,47 @@ def pretrain(
     wanted = _wanted_recipe(recipe, source, settings, data) if recipe is not None else None
     if wanted is None and resume is None:
         raise UserError("Name a recipe (ce list recipes) or a run to go on with (--resume RUN).")
-    if wanted is None and (settings or source):
+    if wanted is None and (settings or source or any(data[name] is not None for name in _OWN_DATA)):
         raise UserError(
             "A resumed run keeps its own settings and data. Leave them out, or start a new run with a recipe."
         )
+    if wanted is not None and out is None:
+        out = _default_out(str(recipe), str(wanted.data.source))
     run(wanted, out=out, resume=resume, data=data)
 
 
 def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: dict[str, Any]) -> Path:
-    """Pretrain with progress on the terminal; returns the run's path."""
+    """Pretrain `wanted` in the new directory `out`, or go on in `resume`, with progress; returns the run's path.
+
+    With `wanted` and `resume` it goes on if the run was begun, and begins it there if not.
+    """
     from ssl_ce.cli.progress import training_progress
     from ssl_ce.evaluators.online import online_knn
+    from ssl_ce.methods.saved import build_method
     from ssl_ce.pretraining.logs import tensorboard_missing
     from ssl_ce.pretraining.loop import Hooks
     from ssl_ce.pretraining.loop import pretrain as train
     from ssl_ce.pretraining.run import RunDirectory
     from ssl_ce.report.grids import fills_grid
 
-    going_on = resume is not None and (wanted is None or RunDirectory(resume).exists())
-    if going_on:
-        assert resume is not None
-        recipe = RunDirectory(resume).recipe()
-        if wanted is not None:
-            _check_same(recipe, wanted, resume)
-        path = resume
+    path = resume or out
+    assert path is not None
+    directory = RunDirectory(path)
+    going_on = wanted is None or (resume is not None and directory.exists())
+    if wanted is None or going_on:
+        recipe = directory.recipe()
+        _check_same(recipe, wanted or recipe, path)
     else:
-        assert wanted is not None
         recipe = wanted
-        path = resume or out or _default_out(wanted)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(
-                f"{path} exists already. Go on with it (ce pretrain --resume {path}) or choose another --out."
-            )
-    manifest = RunDirectory(path).manifest()
+        directory.check_free()
+    manifest = directory.manifest()
     if going_on and manifest.get("done"):
         click.echo(
             f"{path} is finished: {manifest['step']} steps. "
             f"Judge it with: ce evaluate linear-probe {path} --data {recipe.data.source}"
         )
         return path
+    build_method(recipe.method, recipe.seed)  # what cannot be built is refused before images are packed
     images = _open(recipe, data)
     if recipe.log.tensorboard and tensorboard_missing():
         click.echo(
@@ -137,7 +147,7 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
             resume=going_on,
             hooks=Hooks(progress=show, online=hooks_online, draw=fills_grid),
         )
-    manifest = RunDirectory(path).manifest()
+    manifest = directory.manifest()
     click.echo(
         f"{path}: {manifest['step']} steps, {manifest['images_seen']:,} images in {manifest['seconds']:.0f} s; "
         f"encoder.safetensors, weights, log.csv and samples/ are in it."
@@ -148,7 +158,7 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
 def _wanted_recipe(name: str, source: str | None, settings: list[str], data: dict[str, Any]) -> Recipe:
     from ssl_ce.pretraining.recipe import load_recipe
 
-    for option, key in (("size", "size"), ("fit", "fit"), ("data_seed", "split_seed")):
+    for option, key in _OWN_DATA.items():
         if data.get(option) is not None:
             settings = [*settings, f"data.{key}={data[option]}"]
     recipe = load_recipe(name, settings)
@@ -163,29 +173,26 @@ def _open(recipe: Recipe, data: dict[str, Any]) -> PackedImages:
     from ssl_ce.data import open_set
 
     assert recipe.data.source is not None
-    return open_set(recipe.data.source, recipe.data.split, data_config_options(recipe, data))
+    return open_set(recipe.data.source, recipe.data.split, _data_options(recipe, data))
 
 
-def data_config_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
-    """How the recipe's images are opened: its own geometry, and the machine's options (--data-root, ...)."""
+def _data_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
+    """How the recipe's images are opened: its own geometry, and the machine's options (--data-root, ...).
+
+    A packed file keeps its size, unless another was asked for by name: crops may be smaller than the images.
+    """
     from ssl_ce.cli.data import make_data_options
 
     settings = recipe.data
-    own_size = int(recipe.method["size"])
-    return make_data_options(
-        {
-            **data,
-            "size": settings.size,
-            "default_size": own_size,
-            "fit": settings.fit,
-            "data_seed": settings.split_seed,
-        }
-    )
+    default_size = settings.size or int(recipe.method["size"])
+    own = {"default_size": default_size, "fit": settings.fit, "data_seed": settings.split_seed}
+    return make_data_options({**data, **own})
 
 
-def _default_out(recipe: Recipe) -> Path:
-    source = Path(str(recipe.data.source)).name or "images"
-    return Path("runs") / f"{recipe.method['name']}-{recipe.method['size']}-{source.removesuffix('.pack')}"
+def _default_out(recipe: str, source: str) -> Path:
+    """runs/RECIPE-DATA: the names of both, without folders and suffixes."""
+    images = Path(source).expanduser().resolve().name.removesuffix(".pack") or "images"
+    return Path("runs") / f"{Path(recipe).stem}-{images}"
 
 
 def _check_same(own: Recipe, wanted: Recipe, path: Path) -> None:
@@ -197,7 +204,7 @@ def _check_same(own: Recipe, wanted: Recipe, path: Path) -> None:
         key = differing[0]
         raise UserError(
             f"{path} was begun with {key} = {ours.get(key)} and the recipe now says {theirs.get(key)}. Go on without a "
-            f"recipe (ce pretrain --resume {path}), or start anew with another --out."
+            f"recipe (ce pretrain --resume {path}), or start anew in another folder."
         )
 
 

@@ -1,7 +1,8 @@
-"""Progress on the terminal (rich, on stderr): a bar for training, a line for evaluation."""
+"""Progress on stderr (rich): a bar for training, a line for evaluation. Where nobody looks on, a line now and then."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,10 +20,14 @@ from rich.progress import (
 if TYPE_CHECKING:
     from ssl_ce.pretraining.loop import Progress as TrainingProgress
 
+# Seconds between two lines in a log file.
+_PAUSE = 60.0
+
 
 @contextmanager
 def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]:
-    """A bar with steps, images/s, the loss and the time left."""
+    """A bar with steps, images/s, the losses, the time so far and the time left."""
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,17 +35,22 @@ def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[loss]}"),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
+    print_now_and_then = _now_and_then(console)
     with bar:
         task = bar.add_task(what, total=None, rate="", loss="")
 
         def show(state: TrainingProgress) -> None:
-            loss = " ".join(f"{name} {value:.4f}" for name, value in state.numbers.items() if name.endswith("_loss"))
-            bar.update(task, completed=state.step, total=state.total, rate=f"{state.images_per_second:,.0f} images/s")
-            if loss:
-                bar.update(task, loss=loss)
+            rate = f"{state.images_per_second:,.0f} images/s"
+            losses = [f"{name} {value:.4f}" for name, value in state.numbers.items() if name.endswith("_loss")]
+            bar.update(task, completed=state.step, total=state.total, rate=rate)
+            if losses:
+                bar.update(task, loss=" ".join(losses))
+            print_now_and_then(", ".join([f"{what}: step {state.step:,} of {state.total:,}", rate, *losses]))
 
         yield show
 
@@ -49,5 +59,24 @@ def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]
 def status_line(what: str) -> Iterator[Callable[[str], None]]:
     """One line that says what is being done now."""
     console = Console(stderr=True)
+    print_now_and_then = _now_and_then(console)
     with console.status(what) as status:
-        yield lambda message: status.update(message)
+
+        def say(message: str) -> None:
+            status.update(message)
+            print_now_and_then(message)
+
+        yield say
+
+
+def _now_and_then(console: Console) -> Callable[[str], None]:
+    """Prints a message if `console` is no terminal and the last one is long ago."""
+    last = time.monotonic()
+
+    def show(message: str) -> None:
+        nonlocal last
+        if not console.is_terminal and time.monotonic() - last >= _PAUSE:
+            last = time.monotonic()
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    return show

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssl_ce.files import check_folder
+
 if TYPE_CHECKING:
     from ssl_ce.evaluators.base import EvaluationData, Evaluator
     from ssl_ce.records.record import Record
@@ -34,9 +36,12 @@ STRATEGIES = ("center", "random-block", "random-region")
     help="Where records, tables and pictures go.",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), help="Train this many steps instead of the recipe's (a trial run)."
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train this many steps instead of the recipe's (a trial run).",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="Decides everything random.")
 def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> None:
     """Pretrain a small Context Encoder on 1,797 handwritten digits and judge it with every evaluator.
 
@@ -56,6 +61,7 @@ def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> N
     from ssl_ce.report.write import write_report
 
     started = time.perf_counter()
+    check_folder(results)
     length = [f"optim.steps={steps}", "optim.epochs=null"] if steps else []
     recipe = load_recipe("quickstart", [f"seed={seed}", "data.source=digits", *length])
     run_path = pretrain(recipe, out=None, resume=run_path, data={})

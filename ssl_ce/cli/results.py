@@ -7,12 +7,18 @@ from typing import Literal
 
 import click
 
+from ssl_ce.cli.groups import Group
 from ssl_ce.errors import UserError
 
 
-@click.group()
+@click.group(cls=Group)
 def results() -> None:
-    """Look at records: one table for each protocol, image set and variant."""
+    """Look at records: one table for each protocol, image set and variant.
+
+    \b
+    Examples:
+      ce results show results/local
+    """
 
 
 @results.command()
@@ -26,7 +32,9 @@ def results() -> None:
     help="How to show them; everything but `table` is for files and other programs.",
 )
 def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -> None:
-    """Show the records in DIR, a folder that `ce evaluate` or `ce quickstart` wrote.
+    """Show the records in DIR.
+
+    DIR is a folder that `ce evaluate` or `ce quickstart` wrote (--results).
 
     \b
     Examples:

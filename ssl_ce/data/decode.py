@@ -100,7 +100,7 @@ def _reasons() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise Unreadable("not an image in a known format") from error
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"too large to be decoded safely: {error}") from error
+        raise Unreadable(f"too large to be decoded safely: {_one_line(error)}") from error
     except OSError as error:
         raise Unreadable(error.strerror or _one_line(error)) from error
     except Exception as error:  # a damaged file can raise nearly anything inside a parser
@@ -108,7 +108,7 @@ def _reasons() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _cut_centre(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.descriptors.base import Descriptor
+from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write, cache_dir, digest
 
 Advance = Callable[[int], None]
@@ -57,6 +59,7 @@ class FeatureCache:
             with atomic_write(path) as temporary:
                 shape = (len(images), descriptor.dim(height, width))
                 array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+                _reserve(temporary)
                 for start in range(0, len(images), self.batch_size):
                     indices = torch.arange(start, min(start + self.batch_size, len(images)))
                     batch = images.read(indices)
@@ -66,5 +69,15 @@ class FeatureCache:
                         advance(len(indices))
                 array.flush()
                 del array
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        try:
+            found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise UserError(f"The cached features {path} are damaged. Delete that file and run again.") from error
         return found
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's whole length on the disk: a mapped write that finds it full would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles; what matters is an error
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"There is no weights file {path}.") from error
     except pickle.UnpicklingError as error:
@@ -192,7 +195,7 @@ def _downloading(what: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except Exception as error:  # the hubs' errors share no base class
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"The pretrained weights of {what} could not be had: {reason}. They are downloaded on first use; "
             f"where there is no network, use random:{what} or put them in torch's cache."

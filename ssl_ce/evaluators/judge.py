@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ssl_ce.descriptors import descriptors
-from ssl_ce.errors import MachineError
+from ssl_ce.errors import DiskFullError, MachineError
 from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator
 from ssl_ce.inpainters import inpainters
 from ssl_ce.records.record import Record
@@ -28,8 +28,8 @@ def judge(
     UserError
         If a subject cannot be resolved or does not fit; then none was judged.
     MachineError
-        If the hash of a subject's parameters and buffers changed while it was judged; that result is not
-        stored.
+        If the hash of a subject's parameters and buffers changed while it was judged, or the disk is full; that
+        result is not stored, those before it are.
     """
     subjects = [evaluator.resolve(evaluator.reference(reference), data, env.device) for reference in references]
     for subject in subjects:
@@ -44,7 +44,10 @@ def judge(
                     f"{subject.name} was changed by its evaluation: its weights are not what they were. "
                     f"This result was not stored; {len(records)} records before it were."
                 )
-            store_append(record)
+            try:
+                store_append(record)
+            except DiskFullError as error:
+                raise MachineError(f"{error} The {len(records)} results before it are stored.") from error
             records.append(record)
     return records
 

@@ -121,6 +121,8 @@ class ContextEncoder:
     def __init__(self, config: ContextEncoderConfig, seed: int = 0) -> None:
         self.config = config
         self.default_holes: tuple[str, Mapping[str, Any]] = (config.holes.strategy, config.holes.options)
+        # Options that do not fit are refused here, before anything is written, and not at the first step.
+        draw(config.holes.strategy, torch.zeros(1, dtype=torch.int64), config.size, config.size, config.holes.options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = build_encoder(config.encoder, config.size)

@@ -27,13 +27,14 @@ def export_encoder(run: Path, layout: str, out: Path) -> str:
     encoder: Any = load_run(run).encoder
     if layout == "safetensors":
         save_tensors(encoder.state_dict(), out)
-        return f"{out}: {len(encoder.state_dict())} tensors of the encoder, for images of {encoder.input.size} pixels."
+        size = encoder.input.size
+        return f"{out}: {len(encoder.state_dict())} tensors of the encoder, for values in [-1, 1] at {size} x {size}."
     if not isinstance(encoder, StagedEncoder):
         raise UserError(f"The encoder of {run} cannot be written as {layout}; use --format safetensors.")
     if layout == "torchvision":
         state = torchvision_state(encoder)
-        with atomic_write(out) as temporary:
-            torch.save(state, temporary)
+        with atomic_write(out) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
         return (
             f"{out}: conv1 to conv5 under torchvision's names, for values in [-1, 1]. Load with "
             f'torchvision.models.alexnet().load_state_dict(torch.load("{out}"), strict=False).'

@@ -89,8 +89,10 @@ def save_weights(networks: Mapping[str, nn.Module], path: Path) -> None:
 
 def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors to a safetensors file, atomically."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    # Not save_file, which hides what the system says of a full disk.
     with atomic_write(path) as temporary:
-        safetensors.torch.save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary)
+        temporary.write_bytes(safetensors.torch.save(tensors))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

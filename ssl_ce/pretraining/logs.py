@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_ce.files import write_text
+from ssl_ce.files import explain, write_text
 
 
 class Log:
@@ -45,8 +45,11 @@ class Log:
             rows = read_log(self.path) if self.path.exists() else []
             self._write([*rows, row], [*self._columns, *new])
         else:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, ["step", *self._columns]).writerow(row)
+            try:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, ["step", *self._columns]).writerow(row)
+            except OSError as error:
+                raise explain(error, self.path) from error
         if self._writer is not None:
             for key, value in values.items():
                 self._writer.add_scalar(key, value, step)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
-from ssl_ce.errors import MachineError, Stopped, UserError
+from ssl_ce.errors import DiskFullError, MachineError, Stopped, UserError
 from ssl_ce.manifest import describe_machine, peak_memory_mb
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method
@@ -71,7 +71,7 @@ def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = Fals
     Stopped
         On SIGINT or SIGTERM, after saving.
     MachineError
-        On a loss that is not finite; the last good checkpoint stays.
+        On a loss that is not finite or a full disk; the last good checkpoint stays.
     """
     run = RunDirectory(out)
     method = build_method(recipe.method, recipe.seed)
@@ -134,6 +134,11 @@ class _Training:
                             f"Go on with: ce pretrain --resume {self.run.path}"
                         )
             self._save()
+        except DiskFullError as error:
+            raise MachineError(
+                f"The disk is full at step {self.step} of {self.total}. {self._kept()}. "
+                f"Free some space and go on with: ce pretrain --resume {self.run.path}"
+            ) from error
         except Exception as error:
             if self.recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise MachineError(
@@ -228,11 +233,14 @@ class _Training:
             raise self._non_finite(f"{wrong[0]} is not finite")
 
     def _non_finite(self, what: str) -> MachineError:
-        saved = f"The checkpoint of step {self.saved_step} is kept" if self.saved_step >= 0 else "Nothing was saved yet"
         return MachineError(
-            f"At step {self.step}, {what}: the training diverged. {saved} in {self.run.path}. "
+            f"At step {self.step}, {what}: the training diverged. {self._kept()}. "
             "Start anew with a smaller --set optim.lr, or --set optim.clip_norm=1."
         )
+
+    def _kept(self) -> str:
+        saved = f"The checkpoint of step {self.saved_step} is kept" if self.saved_step >= 0 else "Nothing was saved yet"
+        return f"{saved} in {self.run.path}"
 
     def _occasionally(self, batch: Batch, log: Log) -> None:
         settings, last = self.recipe.log, self.step == self.total
@@ -310,8 +318,9 @@ class _Training:
 def _crop_size(method: Method, images: ImageSet) -> int:
     size = method.encoder.input.size
     if images.size is None or min(images.size) < size:
+        packed = "not packed" if images.size is None else f"packed at {images.size[0]} x {images.size[1]}"
         raise UserError(
-            f"The recipe trains on {size} x {size} pixels and the images are packed at {images.size}. "
+            f"The recipe trains on {size} x {size} pixels and the images are {packed}. "
             f"Pack them at {size} or more (ce data pack REF --size {size} --out FILE)."
         )
     return size

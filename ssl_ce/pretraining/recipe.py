@@ -121,6 +121,12 @@ def make_recipe(values: dict[str, Any], where: str) -> Recipe:
     """A recipe from a mapping, its method section checked and completed with defaults."""
     recipe = parse(Recipe, values, where)
     name, config = parse_method(recipe.method, where)
+    size = getattr(config, "size", None)
+    if size is not None and recipe.data.size is not None and recipe.data.size < size:
+        raise UserError(
+            f"In {where}: images of data.size = {recipe.data.size} pixels are smaller than the {size} that the method "
+            f"trains on. Take {size} or more (--size), or leave it out."
+        )
     return recipe.model_copy(update={"method": {"name": name, **config.model_dump(mode="json")}})
 
 

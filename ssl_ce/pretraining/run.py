@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
-from ssl_ce.files import atomic_write, write_text
+from ssl_ce.files import atomic_write, check_folder, write_text
 from ssl_ce.methods.saved import ENCODER, INITIAL_ENCODER, RECIPE, WEIGHTS, save_tensors, save_weights
 from ssl_ce.pretraining.recipe import Recipe, make_recipe
 from ssl_ce.settings import dump_yaml, read_yaml
@@ -43,12 +44,24 @@ class RunDirectory:
 
     def begin(self, recipe: Recipe, encoder: nn.Module) -> None:
         """Make the directory with its recipe and the untrained encoder. Refuses one that holds anything."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        self.check_free()
+        try:
+            save_tensors(encoder.state_dict(), self.path / INITIAL_ENCODER)
+            write_text(self.path / RECIPE, dump_yaml(recipe))
+        except BaseException:
+            # Half a run could neither go on nor be begun again.
+            (self.path / INITIAL_ENCODER).unlink(missing_ok=True)
+            raise
+
+    def check_free(self) -> None:
+        """Refuse (`UserError`) a directory that holds anything, or that cannot be made."""
+        if self.exists():
             raise UserError(
                 f"{self.path} exists already. Go on with it (ce pretrain --resume {self.path}) or choose another --out."
             )
-        save_tensors(encoder.state_dict(), self.path / INITIAL_ENCODER)
-        write_text(self.path / RECIPE, dump_yaml(recipe))
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(f"{self.path} exists already and is no run. Choose another --out.")
+        check_folder(self.path)
 
     def recipe(self) -> Recipe:
         """The resolved recipe."""
@@ -58,8 +71,8 @@ class RunDirectory:
 
     def save(self, networks: Mapping[str, nn.Module], state: Mapping[str, Any]) -> None:
         """Write a checkpoint, then the weights for those who only read them."""
-        with atomic_write(self.path / CHECKPOINT) as temporary:
-            torch.save({"networks": {name: net.state_dict() for name, net in networks.items()}, **state}, temporary)
+        with atomic_write(self.path / CHECKPOINT) as temporary, temporary.open("wb") as file:
+            torch.save({"networks": {name: net.state_dict() for name, net in networks.items()}, **state}, file)
         save_weights(networks, self.path / WEIGHTS)
         save_tensors(networks["encoder"].state_dict(), self.path / ENCODER)
 
@@ -69,7 +82,9 @@ class RunDirectory:
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of foreign pickles; what matters is an error
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} is not a checkpoint of this program, or it is damaged; nothing was loaded from it. "
@@ -80,7 +95,10 @@ class RunDirectory:
     def manifest(self) -> dict[str, Any]:
         """The manifest, or an empty mapping if there is none yet."""
         path = self.path / MANIFEST
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {error}. Delete it; the next checkpoint writes it anew.") from error
 
     def write_manifest(self, values: Mapping[str, Any]) -> None:
         """Replace the manifest."""

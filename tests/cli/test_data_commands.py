@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ def run(*arguments: object) -> Result:
 
 
 def row(output: str, name: str) -> list[str]:
-    line = next(line for line in output.splitlines() if name in line)
-    return [cell.strip() for cell in line.strip("│ ").split("│")][1:]
+    """The cells of the table's row `name`, which stand two spaces or more apart."""
+    line = next(line for line in output.splitlines() if line.strip().startswith(name))
+    return re.split(r"\s{2,}", line.strip())[1:]
 
 
 def test_info_shows_splits_classes_and_native_sizes(photo_folder: Path) -> None:
