@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_ce.cli import main
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.packing import PackedImages
+from ssl_ce.pretraining.loop import pretrain
+from ssl_ce.pretraining.recipe import load_recipe
 
 # Commands that tests start read this: tests run side by side, and threads that wait for a busy core are slow.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -51,3 +58,39 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels[10:30, 24 * number + 4 : 24 * number + 20] += np.uint8(150)
                 Image.fromarray(pixels).save(folder / f"{place:02d}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits_train: PackedImages) -> Path:
+    """A run of three steps on digits at 32 x 32: a DCGAN-like encoder of a tenth of the width, and its decoder."""
+    settings = ("method.encoder.width=0.1", "method.decoder.width=0.1", "optim.steps=3", "optim.epochs=null")
+    recipe = load_recipe("quickstart", [*settings, "log.tensorboard=false", "data.source=digits"])
+    return pretrain(recipe, digits_train, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left at the prompt."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], Answer]:
+    """`ce("evaluate knn hog --data digits")`, typed in an empty folder; run in this process, so that it is fast."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(line: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["ce", *shlex.split(line)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Answer(code, *capsys.readouterr())
+
+    return run

@@ -70,12 +70,11 @@ def cli() -> None:
 def main() -> None:
     """Run `ce`. Exit codes: 0 done, 2 wrong input, 1 the machine failed, 75 stopped by a signal after saving."""
     try:
-        with _terminated_cleanly():
-            cli.main(prog_name="ce", standalone_mode=False)
+        # Not cli.main, which has exit codes of its own for an interrupt and a broken pipe.
+        with _terminated_cleanly(), cli.make_context("ce", sys.argv[1:]) as context:
+            cli.invoke(context)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.Abort:
-        _end("Interrupted; nothing more was written.", 130)
     except click.ClickException as error:
         _end(_usage(error), error.exit_code)
     except SslCeError as error:

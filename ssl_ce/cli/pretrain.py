@@ -191,8 +191,9 @@ def _data_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
 
 def _default_out(recipe: str, source: str) -> Path:
     """runs/RECIPE-DATA: the names of both, without folders and suffixes."""
-    images = Path(source).expanduser().resolve().name.removesuffix(".pack") or "images"
-    return Path("runs") / f"{Path(recipe).stem}-{images}"
+    path = Path(source)
+    name = path.resolve().name if path.name in ("", "..") else path.name
+    return Path("runs") / f"{Path(recipe).stem}-{name.removesuffix('.pack') or 'images'}"
 
 
 def _check_same(own: Recipe, wanted: Recipe, path: Path) -> None:

@@ -62,6 +62,13 @@ def check_classification(data: EvaluationData) -> ImageSet:
     return train
 
 
+def check_describes(subject: Subject, images: ImageSet) -> None:
+    """Raise `UserError` where the subject cannot describe images of this size, before any subject is judged."""
+    assert isinstance(subject, Descriptor)
+    if images.size is not None:
+        subject.dim(*images.size)
+
+
 def encode(descriptor: Subject, images: ImageSet, env: Env) -> NDArray[np.float32]:
     """Features of a whole set, from the cache or computed now with progress: float32 (n, dim), read-only."""
     assert isinstance(descriptor, Descriptor)

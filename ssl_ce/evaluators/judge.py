@@ -47,7 +47,7 @@ def judge(
             try:
                 store_append(record)
             except DiskFullError as error:
-                raise MachineError(f"{error} The {len(records)} results before it are stored.") from error
+                raise MachineError(f"{error} Results stored before it: {len(records)}.") from error
             records.append(record)
     return records
 

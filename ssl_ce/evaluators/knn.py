@@ -18,7 +18,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_classification, encode, resolve_descriptor
+from ssl_ce.evaluators.encoding import check_classification, check_describes, encode, resolve_descriptor
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
 from ssl_ce.records.record import Metric, Record
@@ -79,6 +79,7 @@ class Knn:
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the data cannot be classified or hold too few train images."""
         train = check_classification(data)
+        check_describes(subject, data.test)
         if len(train) < self.config.headline:
             raise UserError(
                 f"{train.name} ({train.split}) has {len(train)} images, fewer than the "

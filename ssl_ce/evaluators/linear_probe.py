@@ -22,7 +22,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_classification, encode, resolve_descriptor
+from ssl_ce.evaluators.encoding import check_classification, check_describes, encode, resolve_descriptor
 from ssl_ce.evaluators.logistic import Path, Problem, fit_paths
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
@@ -100,6 +100,7 @@ class LinearProbe:
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the data cannot be classified, or a class has too few labels."""
         train = check_classification(data)
+        check_describes(subject, data.test)
         counts = np.bincount(train.targets(), minlength=len(train.classes))
         rarest = int(counts.argmin())
         wanted = self.config.labels_per_class or 2

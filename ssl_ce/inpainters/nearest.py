@@ -49,6 +49,7 @@ class Nearest:
     ) -> None:
         if index.size is None:
             raise UserError(f"The images of '{index.name}' have no common size. Pack them first (ce data pack).")
+        descriptor.dim(*index.size)  # one that cannot describe images of this size says so now
         self.name = f"nearest:{descriptor.name}"
         self.identity = digest("nearest", "1", descriptor.identity, index.fingerprint, metric)
         self.descriptor = descriptor
