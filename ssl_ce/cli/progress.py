@@ -12,10 +12,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ssl_ce.pretraining.loop import Progress as TrainingProgress
@@ -30,29 +34,38 @@ def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[loss]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
+        _Losses(table_column=Column()),
         console=console,
         disable=not console.is_terminal,
     )
     print_now_and_then = _now_and_then(console)
     with bar:
-        task = bar.add_task(what, total=None, rate="", loss="")
+        task = bar.add_task(what, total=None, rate="", losses="")
+        losses = ""
 
         def show(state: TrainingProgress) -> None:
+            nonlocal losses
             rate = f"{state.images_per_second:,.0f} images/s"
-            losses = [f"{name} {value:.4f}" for name, value in state.numbers.items() if name.endswith("_loss")]
-            bar.update(task, completed=state.step, total=state.total, rate=rate)
-            if losses:
-                bar.update(task, loss=" ".join(losses))
-            print_now_and_then(", ".join([f"{what}: step {state.step:,} of {state.total:,}", rate, *losses]))
+            logged = {name: value for name, value in state.numbers.items() if name.endswith("_loss")}
+            if logged:
+                losses = "loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items())
+            bar.update(task, completed=state.step, total=state.total, rate=rate, losses=losses)
+            print_now_and_then(f"{what}: step {state.step:,} of {state.total:,}, {rate}, {losses}".rstrip(", "))
 
         yield show
+
+
+class _Losses(ProgressColumn):
+    """The losses, cut short where the terminal is narrow: what all the others say matters more."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["losses"], style="dim", no_wrap=True, overflow="ellipsis")
 
 
 @contextmanager

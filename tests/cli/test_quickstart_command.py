@@ -1,4 +1,4 @@
-"""`ce quickstart`: everything at once. Here on few digits; whole in the slow test."""
+"""`ce quickstart`: everything at once, here on few digits."""
 
 from __future__ import annotations
 
@@ -58,13 +58,3 @@ def test_a_run_of_another_length_is_not_taken_for_its_own(ce):
     answer = ce("quickstart --steps 3 --run a")
     assert answer.code == 2
     assert "a was begun with optim.steps = 2 and the recipe now says 3" in answer.err
-
-
-@pytest.mark.slow
-def test_it_works_as_it_stands(ce, tmp_path):
-    answer = ce("quickstart --steps 3")
-    assert answer.code == 0, answer.err
-    names = {path.name for path in (tmp_path / "results/quickstart").iterdir()}
-    assert {"fills-center.png", "fills-random-block.png", "fills-random-region.png", "nearest-contexts.png"} < names
-    assert "labels: 10 a class, 10 draws" in answer.out
-    assert "labels: all" in answer.out
