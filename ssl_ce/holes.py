@@ -151,6 +151,24 @@ def random_region(
     return (field < threshold).reshape(n, 1, height, width)
 
 
+def patches(keys: Tensor, height: int, width: int, *, cells: int = 8, share: float = 0.75) -> Tensor:
+    """A random `share` of the cells of a `cells` x `cells` grid, as a masked autoencoder leaves them out.
+
+    The number of missing cells is the same for every image; where `cells` does not divide a side, some are a pixel
+    larger. Source: He et al., arXiv 2111.06377, section 3.
+    """
+    if not 0.0 < share < 1.0:
+        raise UserError(f"The share of missing patches lies between 0 and 1; {share} does not.")
+    if not 2 <= cells <= min(height, width):
+        raise UserError(f"{height} x {width} pixels cannot be cut into {cells} x {cells} patches.")
+    order = uniform(keys, cells * cells).argsort(dim=1, stable=True)
+    count = min(max(round(share * cells * cells), 1), cells * cells - 1)
+    missing = torch.zeros(len(keys), cells * cells, dtype=torch.bool, device=keys.device)
+    missing.scatter_(1, order[:, :count], True)
+    rows, columns = (torch.arange(length, device=keys.device) * cells // length for length in (height, width))
+    return missing.reshape(-1, 1, cells, cells)[:, :, rows][..., columns]
+
+
 def _bicubic_rows(offset: Tensor, length: int, cells: int, correlation: float) -> Tensor:
     """Weights (n, length, cells) that upsample `cells` noise values to `length` pixels from a random `offset` (n,).
 
@@ -169,3 +187,4 @@ def _bicubic_rows(offset: Tensor, length: int, cells: int, correlation: float) -
 strategies.add("center", center, "the central square, half the side: the paper's `central`")
 strategies.add("random-block", random_block, "overlapping rectangles, at most a quarter of the image")
 strategies.add("random-region", random_region, "smooth blobs of arbitrary shape, 20-30 % of the image")
+strategies.add("patches", patches, "75 % of the cells of an 8 x 8 grid, as a masked autoencoder leaves them out")

@@ -113,3 +113,18 @@ def test_wrong_holes_are_refused_with_a_reason(strategy: str, options: dict, wor
 def test_a_gpu_draws_the_same_holes_as_the_cpu(strategy: str):
     keys = keys_of(64)
     assert torch.equal(draw(strategy, keys.cuda(), 96, 96).cpu(), draw(strategy, keys, 96, 96))
+
+
+def test_patches_leave_out_their_share_of_whole_cells_for_every_image():
+    holes = draw("patches", sample_keys(0, 0, torch.arange(50), "hole"), 32, 48, {"cells": 8, "share": 0.75})
+    cells = holes.unfold(2, 4, 4).unfold(3, 6, 6).float().mean((4, 5))
+    assert set(cells.unique().tolist()) == {0.0, 1.0}
+    assert cells.sum((1, 2, 3)).tolist() == [48.0] * 50
+    # Each cell is missing as often as any other: 37.5 of 50 on average, within four standard deviations.
+    assert (cells.sum(0) - 37.5).abs().max() < 4 * (50 * 0.75 * 0.25) ** 0.5
+
+
+@pytest.mark.parametrize(("options", "message"), [({"cells": 33}, "cannot be cut"), ({"share": 1.0}, "between 0 and 1")])
+def test_patches_that_do_not_fit_are_refused(options: dict[str, float], message: str):
+    with pytest.raises(UserError, match=message):
+        draw("patches", torch.arange(2), 32, 32, options)

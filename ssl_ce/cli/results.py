@@ -18,6 +18,7 @@ def results() -> None:
     \b
     Examples:
       ce results show results/local
+      ce results curves runs/mine -o curves.png
     """
 
 
@@ -59,3 +60,29 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -
         from ssl_ce.report.tables import render
 
         click.echo(render(records, layout), nl=False)
+
+
+@results.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--quantity",
+    "quantities",
+    multiple=True,
+    metavar="NAME",
+    help="A column of log.csv; may be repeated. Default: every loss of the first run.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("curves.png"), show_default=True, help="The picture."
+)
+def curves(runs: tuple[Path, ...], quantities: tuple[str, ...], out: Path) -> None:
+    """Draw what runs logged while they trained: a panel for each quantity, a line for each run.
+
+    \b
+    Examples:
+      ce results curves runs/mine runs/other -o curves.png
+      ce results curves runs/gan --quantity log_d_real --quantity log_d_filled --quantity held_out_psnr
+    """
+    from ssl_ce.report.curves import draw_curves, losses_of
+
+    draw_curves(out, {str(run): run for run in runs}, quantities or losses_of(runs[0]))
+    click.echo(f"{out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}.")

@@ -1,8 +1,9 @@
 """Image sets. `open_set("digits", "train")`, `open_set("~/photos", "test", DataOptions(size=96))`.
 
-A reference is a registered dataset, a folder of images, or a packed file (`ce data pack`). What is registered
-is a `ssl_ce.data.source.Dataset`: the names of its splits and a function that lists the images of one. A
-package adds its own with an entry point:
+A reference is a registered dataset, a folder of images, or a packed file (`ce data pack`); after a "?" it may say
+which images are wanted (`ssl_ce.data.filters`): "celeba?where=Mustache&count=240". What is registered is a
+`ssl_ce.data.source.Dataset`: the names of its splits and a function that lists the images of one. A package adds its
+own with an entry point:
 
     [project.entry-points."ssl_ce.datasets"]
     streets = "my_package.data:streets"
@@ -62,7 +63,8 @@ def open_set(reference: str, split: str, options: DataOptions | None = None) -> 
     ----------
     reference
         A registered dataset ("digits"), a folder, or a packed file. A registered name wins over a folder of
-        that name; write "./digits" for the folder.
+        that name; write "./digits" for the folder. "?where=NAME&count=N" after the first two keeps images of
+        that class or with that attribute, and so many of them by the options' seed; no others are decoded.
     split
         "train", "test", or another that `splits_of` names.
 

@@ -85,16 +85,7 @@ def _read_split_by_seed(folder: Path, split: str, options: DataOptions) -> Sourc
             f"{folder} holds {len(whole)} images, too few for a {split} split of their own. "
             "Add images, or give a folder with train/ and test/."
         )
-    return Source(
-        name=whole.name,
-        split=split,
-        images=Files(folder, [listing.names[i] for i in chosen]),
-        task=whole.task,
-        classes=whole.classes,
-        targets=None if whole.targets is None else whole.targets[chosen],
-        origin={"split_seed": options.seed, "test_share": options.test_share},
-        ignored=whole.ignored,
-    )
+    return whole.part(chosen, split_seed=options.seed, test_share=options.test_share)
 
 
 def _source(folder: Path, split: str, listing: _Listing, classes: list[str], place: str) -> Source:

@@ -1,4 +1,4 @@
-"""From a reference to an image set: a registered dataset, a folder, or a packed file."""
+"""From a reference to an image set: a registered dataset, a folder, or a packed file, and filters after '?'."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_ce.data import datasets
+from ssl_ce.data.filters import split_filters
 from ssl_ce.data.folders import folder_dataset
 from ssl_ce.data.options import DataOptions, Fit
 from ssl_ce.data.packfile import Metadata, is_packed, read_metadata
@@ -71,47 +72,56 @@ def packed_file(reference: str) -> Path | None:
     Raises
     ------
     UserError
-        If it names a file of another kind.
+        If it names a file of another kind, or a packed file with filters.
     """
-    path = Path(reference).expanduser()
-    if reference in datasets or not path.is_file():
+    target, filters = split_filters(reference)
+    path = Path(target).expanduser()
+    if target in datasets or not path.is_file():
         return None
+    if filters and is_packed(path):
+        raise UserError(
+            f"The packed file {target} opens as a whole. Leave out what follows '?', or pack no more than is wanted: "
+            f"ce data pack 'REF?{reference.removeprefix(target + '?')}' --out FILE"
+        )
     if not is_packed(path):
         raise UserError(
-            f"{reference} is neither a folder nor a packed image set. Give a dataset's name, a folder of "
+            f"{target} is neither a folder nor a packed image set. Give a dataset's name, a folder of "
             "images, or a file that ce data pack wrote."
         )
     return path
 
 
 def find_dataset(reference: str) -> Dataset:
-    """The registered dataset or the folder that `reference` names.
+    """The registered dataset or the folder that `reference` names, filters or not.
 
     Raises
     ------
     UserError
         If there is no such thing, with the closest names.
     """
-    if reference in datasets:
-        return datasets.get(reference)
-    folder = Path(reference).expanduser()
+    target, _ = split_filters(reference)
+    if target in datasets:
+        return datasets.get(target)
+    folder = Path(target).expanduser()
     if folder.is_dir():
         return folder_dataset(folder)
-    if "/" in reference or reference.startswith((".", "~")) or folder.suffix:
-        raise UserError(f"There is no folder or packed file {reference}. Check the path.")
-    raise UserError(f"{unknown('dataset', reference, datasets.names())} There is no folder of that name either.")
+    if "/" in target or target.startswith((".", "~")) or folder.suffix:
+        raise UserError(f"There is no folder or packed file {target}. Check the path.")
+    raise UserError(f"{unknown('dataset', target, datasets.names())} There is no folder of that name either.")
 
 
 def read_source(dataset: Dataset, reference: str, split: str, options: DataOptions) -> Source:
-    """The images of one split, listed. Raises `UserError` if there is no such split."""
+    """The images of one split, listed, that the reference's filters keep. `UserError` if there is no such split."""
+    target, filters = split_filters(reference)
     if split not in dataset.splits:
-        raise UserError(f"{reference} has no split '{split}'; it has {', '.join(dataset.splits)}.")
+        raise UserError(f"{target} has no split '{split}'; it has {', '.join(dataset.splits)}.")
     try:
-        return dataset.read(split, options)
+        source = dataset.read(split, options)
     except UserError as error:
-        if reference in datasets and Path(reference).is_dir():
-            raise UserError(f"{error} (For the folder {reference} here, write ./{reference}.)") from error
+        if target in datasets and Path(target).is_dir():
+            raise UserError(f"{error} (For the folder {target} here, write ./{target}.)") from error
         raise
+    return filters.apply(source, options.seed)
 
 
 def _check_packed(path: Path, split: str, options: DataOptions) -> None:

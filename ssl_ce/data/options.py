@@ -28,7 +28,8 @@ class DataOptions:
         How an image becomes a square. "crop": the shorter side is resized to `size`, then the centre is cut
         out. "squash": both sides are resized. "pad": the longer side is resized, black is added around it.
     seed, test_share
-        The split of what comes without one: `test_share` of each class becomes the test split, by `seed`.
+        The split of what comes without one: `test_share` of each class becomes the test split, by `seed`. It also
+        decides which images `?count=N` after a reference keeps.
     data_root, download
         Where registered datasets lie (`datasets` in the cache directory by default); whether to fetch them.
     allow_unreadable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -34,7 +34,8 @@ class Source:
         int64 (n,) class numbers for "classes"; (n, classes) for "multilabel", 1 = there, 0 = not, -1 = there
         but marked as difficult, not to be scored (VOC); None for "none".
     origin
-        What decided which images these are: {"split_seed": 0, "test_share": 0.2}, or {"folder": "val"}.
+        What decided which images these are: {"split_seed": 0, "test_share": 0.2}, {"folder": "val"}, or
+        {"where": "Mustache"}.
     ignored
         Files beside the images that are not images.
     """
@@ -50,6 +51,16 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def part(self, indices: Sequence[int] | NDArray[np.int64], **origin: Any) -> Source:
+        """The images at `indices`, in that order; `origin` tells what decided that it is these."""
+        images = self.images
+        return replace(
+            self,
+            images=images.part(indices) if isinstance(images, Files) else [images[i] for i in indices],
+            targets=None if self.targets is None else self.targets[np.asarray(indices, dtype=np.int64)],
+            origin={**self.origin, **origin},
+        )
 
     def label(self, index: int) -> str:
         """What the image is called in messages: its path, or its number."""
@@ -104,6 +115,10 @@ class Files(Sequence[Path]):
         if isinstance(index, slice):
             return Files(self.folder, self.names[index])
         return self.folder / self.names[index]
+
+    def part(self, indices: Sequence[int] | NDArray[np.int64]) -> Files:
+        """The paths at `indices`, in that order."""
+        return Files(self.folder, [self.names[i] for i in indices])
 
 
 def _stamp(image: RawImage) -> str:

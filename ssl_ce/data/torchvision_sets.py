@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -85,15 +86,8 @@ def _split_by_seed(whole: Dataset) -> Dataset:
         labels = source.targets[order]
         parts = split_by_seed(names, labels, round(options.test_share * len(names)), options.seed)
         chosen = parts[0] if split == "train" else parts[1]
-        return Source(
-            name=source.name,
-            split=split,
-            images=[source.images[order[i]] for i in chosen],
-            task=source.task,
-            classes=source.classes,
-            targets=labels[chosen],
-            origin={"split_seed": options.seed, "test_share": options.test_share},
-        )
+        part = source.part([order[i] for i in chosen], split_seed=options.seed, test_share=options.test_share)
+        return replace(part, split=split)
 
     return Dataset(("train", "test", "all"), read, whole.size)
 

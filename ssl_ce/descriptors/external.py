@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.methods.saved import read_safetensors
-from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder, build_encoder
+from ssl_ce.networks.encoder import Encoder, EncoderConfig, InputSpec, StagedEncoder, build_encoder
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -103,13 +103,11 @@ def timm_encoder(name: str, *, pretrained: bool, seed: int = 0) -> HookedEncoder
     return HookedEncoder(model, InputSpec(int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])))
 
 
-def file_encoder(
-    path: Path, config: EncoderConfig, size: int, *, prefix: str = "", partial: bool = False
-) -> StagedEncoder:
+def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = "", partial: bool = False) -> Encoder:
     """One of our encoders with weights from somebody's file: safetensors, or a state dict that torch saved.
 
-    Keys may be our own, or torchvision's for AlexNet (`features.0.weight`); `prefix` is stripped first. How many of
-    the encoder's tensors were found is printed.
+    Keys may be our own, or torchvision's for AlexNet, VGG-11 and ResNets (`features.0.weight`); `prefix` is stripped
+    first. How many of the encoder's tensors were found is printed.
 
     Raises
     ------
@@ -120,8 +118,8 @@ def file_encoder(
     encoder: Any = build_encoder(config, size)
     own = encoder.state_dict()
     given = {key.removeprefix(prefix): value for key, value in _read_state(path).items() if key.startswith(prefix)}
-    if config.name == "alexnet" and any(key.startswith("features.") for key in given):
-        given = _from_torchvision(given)
+    if not own.keys() & given.keys():
+        given = _from_torchvision(given, config.name, encoder)
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
     print(
         f"{path}: {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' found and loaded.",
@@ -164,14 +162,29 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    places = {"0": "conv1", "3": "conv2", "6": "conv3", "8": "conv4", "10": "conv5"}
-    renamed = {}
-    for key, value in state.items():
-        parts = key.split(".")
-        if len(parts) == 3 and parts[0] == "features" and parts[1] in places:
-            renamed[f"stages.{places[parts[1]]}.0.{parts[2]}"] = value
-    return renamed
+def _from_torchvision(state: dict[str, Tensor], name: str, encoder: StagedEncoder) -> dict[str, Tensor]:
+    """The tensors that torchvision's model has in common with our encoder `name`, under our keys."""
+    places: dict[str, str] = {}
+    if name.startswith("alexnet"):
+        numbers = {"0": "conv1", "3": "conv2", "6": "conv3", "8": "conv4", "10": "conv5"}
+        places = {f"features.{number}": f"stages.{stage}.0" for number, stage in numbers.items()}
+    elif name.startswith("vgg"):
+        layers = [
+            f"stages.{tap}.{layer}"
+            for tap, stage in encoder.stages.items()
+            # What stands for a pooling layer is one layer in torchvision, whatever it is made of here.
+            for layer in range(len(stage) if isinstance(stage, nn.Sequential) and tap.startswith("conv") else 1)
+        ]
+        places = {f"features.{number}": layer for number, layer in enumerate(layers)}
+    elif name.startswith("resnet"):
+        places = {"conv1": "stages.stem.0", "bn1": "stages.stem.1"}
+        places |= {layer: f"stages.{layer}" for layer in encoder.stages if layer != "stem"}
+    return {
+        place + key.removeprefix(given): value
+        for key, value in state.items()
+        for given, place in places.items()
+        if key.startswith(f"{given}.")
+    }
 
 
 def _tap_places(model: nn.Module) -> dict[str, nn.Module]:

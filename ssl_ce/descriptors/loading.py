@@ -21,6 +21,8 @@ from ssl_ce.settings import parse
 
 T = TypeVar("T")
 
+_AXES = tuple(axis for axis in EncoderConfig.model_fields if axis != "name")
+
 
 def load(text: str, device: str = "cpu") -> Descriptor:
     """The descriptor that a reference names. See `ssl_ce.references` for the grammar."""
@@ -39,9 +41,7 @@ def load(text: str, device: str = "cpu") -> Descriptor:
     pool = options.pop("pool", 4)
     encoder, untrained = _external(reference, options)
     if options:
-        raise unknown(
-            f"option of '{text}'", next(iter(options)), ("pool", "size", "width", "norm", "pool_free", "seed")
-        )
+        raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", "seed", *_AXES))
     return NetworkDescriptor(
         text,
         encoder,
@@ -118,7 +118,7 @@ def _untrained(name: str, size: int, options: dict[str, Any], seed: int) -> Enco
 
 
 def _encoder_config(options: dict[str, Any], name: str) -> EncoderConfig:
-    taken: Mapping[str, Any] = {key: options.pop(key) for key in ("width", "norm", "pool_free") if key in options}
+    taken: Mapping[str, Any] = {axis: options.pop(axis) for axis in _AXES if axis in options}
     return parse(EncoderConfig, {"name": name, **taken}, "the subject's options")
 
 

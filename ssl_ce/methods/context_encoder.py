@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from pydantic import NonNegativeFloat, NonNegativeInt
+from torch import Tensor
 
 from ssl_ce.errors import UserError
-from ssl_ce.holes import draw, predicted_region
-from ssl_ce.images import as_holes, as_images
+from ssl_ce.holes import predicted_region
+from ssl_ce.methods.adversary import AdversarialConfig, Adversary
 from ssl_ce.methods.base import Batch
-from ssl_ce.networks.bottleneck import channelwise_bottleneck, convolution_bottleneck
-from ssl_ce.networks.dcgan import Discriminator, dcgan_decoder
-from ssl_ce.networks.decoder import upconv_decoder
-from ssl_ce.networks.encoder import EncoderConfig, build_encoder
+from ssl_ce.methods.encoder_decoder import (
+    BottleneckConfig,
+    DecoderConfig,
+    EncoderDecoder,
+    EncoderDecoderConfig,
+    build_networks,
+    initial_weights,
+)
+from ssl_ce.methods.masking import HolesConfig, central
 from ssl_ce.settings import Settings
 
-Byte = Annotated[int, Field(ge=0, le=255)]
 
+class RegionDecoderConfig(DecoderConfig):
+    """`output` is the part of the image that comes out: all of it, or the central half (which fills centre holes)."""
 
-class BottleneckConfig(Settings):
-    """`channelwise-fc`, the paper's; or `convolution` to `dim` numbers, the public code's."""
-
-    kind: Literal["channelwise-fc", "convolution"] = "channelwise-fc"
-    dim: PositiveInt = 4000
-
-
-class DecoderConfig(Settings):
-    """`upconv`, the paper's five up-convolutions; or `dcgan`, the public code's transposed convolutions.
-
-    `output` is the part of the image that comes out: all of it, or the central half (which fills centre holes only).
-    """
-
-    kind: Literal["upconv", "dcgan"] = "upconv"
     output: Literal["image", "center"] = "image"
-    width: PositiveFloat = 1.0
-
-
-class HolesConfig(Settings):
-    """The region strategy of training and its options."""
-
-    strategy: str = "random-region"
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class ReconstructionConfig(Settings):
@@ -73,38 +56,18 @@ class ReconstructionConfig(Settings):
     normalization: Literal["hole", "published"] = "hole"
 
 
-class AdversarialConfig(Settings):
-    """The adversarial loss: λ_adv, and the discriminator's width. D sees the whole output, never the context."""
+class ContextEncoderConfig(EncoderDecoderConfig):
+    """Every choice of the method. `adversarial: null` is L2 only, the paper's feature learning."""
 
-    weight: PositiveFloat = 0.001
-    width: PositiveFloat = 1.0
-
-
-class ContextEncoderConfig(Settings):
-    """Every choice of the method.
-
-    Attributes
-    ----------
-    size
-        Side of the square images, in pixels.
-    mean_fill
-        What missing pixels are set to, RGB of 255 (the public code's 117/104/123).
-    """
-
-    size: PositiveInt = 128
-    encoder: EncoderConfig = EncoderConfig()
     bottleneck: BottleneckConfig = BottleneckConfig()
-    decoder: DecoderConfig = DecoderConfig()
+    decoder: RegionDecoderConfig = RegionDecoderConfig()
     holes: HolesConfig = HolesConfig()
-    mean_fill: tuple[Byte, Byte, Byte] = (117, 104, 123)
     reconstruction: ReconstructionConfig = ReconstructionConfig()
     adversarial: AdversarialConfig | None = None
 
 
-class ContextEncoder:
+class ContextEncoder(EncoderDecoder):
     """Encoder, bottleneck and decoder that predict what is missing; optionally a discriminator that judges it.
-
-    `networks`, `players`, `prepare`, `forward` and `loss` are what the training loop uses (`methods.base.Method`).
 
     Parameters
     ----------
@@ -115,75 +78,42 @@ class ContextEncoder:
     """
 
     name = "context-encoder"
-    Config = ContextEncoderConfig
-    capabilities = frozenset({"encode", "fill"})
+    Config: type[ContextEncoderConfig] = ContextEncoderConfig
 
     def __init__(self, config: ContextEncoderConfig, seed: int = 0) -> None:
         self.config = config
-        self.default_holes: tuple[str, Mapping[str, Any]] = (config.holes.strategy, config.holes.options)
-        # Options that do not fit are refused here, before anything is written, and not at the first step.
-        draw(config.holes.strategy, torch.zeros(1, dtype=torch.int64), config.size, config.size, config.holes.options)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.encoder = build_encoder(config.encoder, config.size)
-            channels, side = _last_map(self.encoder)
-            if config.bottleneck.kind == "channelwise-fc":
-                bottleneck = channelwise_bottleneck(channels, side)
-            else:
-                bottleneck = convolution_bottleneck(channels, side, config.bottleneck.dim)
-                channels, side = config.bottleneck.dim, 1
-            size = self.output_size
-            if config.decoder.kind == "upconv":
-                decoder = upconv_decoder(channels, side, size, config.decoder.width)
-            else:
-                decoder = dcgan_decoder(channels, side, size, config.decoder.width)
-            assert isinstance(self.encoder, nn.Module)
-            self.networks: dict[str, nn.Module] = {
-                "encoder": self.encoder,
-                "bottleneck": bottleneck,
-                "decoder": decoder,
-            }
-            self.players: dict[str, tuple[str, ...]] = {"generator": ("encoder", "bottleneck", "decoder")}
-            if config.adversarial is not None:
-                self.networks["discriminator"] = Discriminator(size, config.adversarial.width)
-                self.players = {"discriminator": ("discriminator",), **self.players}
-
-    @property
-    def output_size(self) -> int:
-        """Side of what the decoder predicts, in pixels."""
-        return self.config.size if self.config.decoder.output == "image" else self.config.size // 2
+        config.holes.check(config.size)
+        self.default_holes = (config.holes.strategy, config.holes.options)
+        self.output_size = config.size if config.decoder.output == "image" else config.size // 2
+        self.adversary = (
+            None if config.adversarial is None else Adversary(config.adversarial, config.size, self.output_size)
+        )
+        with initial_weights(seed):
+            networks = build_networks(config, self.output_size)
+            if self.adversary is not None:
+                networks["discriminator"] = self.adversary.build()
+        super().__init__(config, networks)
+        if self.adversary is not None:
+            self.players = {"discriminator": ("discriminator",), **self.players}
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Images in [-1, 1] (n, 3, size, size), their holes (bool, True = missing), and the same images mean-filled."""
-        holes = draw(
-            self.config.holes.strategy,
-            batch.keys("hole"),
-            self.config.size,
-            self.config.size,
-            self.config.holes.options,
-        )
-        return self._inputs(batch.images, holes)
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """F((1 − M̂) ⊙ x): adds `predicted`, float32 (n, 3, output_size, output_size) in [-1, 1]."""
-        code = self.networks["bottleneck"](self.networks["encoder"](inputs["context"]))
-        return {**inputs, "predicted": self.networks["decoder"](code).float()}
+        return self.masking.inputs(batch.images, self.config.holes.draw(batch, self.config.size))
 
     def loss(self, player: str, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's λ_rec L_rec + λ_adv L_adv, or the discriminator's cross-entropy. Equations (1) to (3)."""
         if player == "discriminator":
-            return self._discriminator_loss(outputs)
+            assert self.adversary is not None
+            return self.adversary.discriminator_loss(self.networks["discriminator"], outputs)
         reconstruction = self._reconstruction_loss(outputs)
         logs = {"reconstruction": reconstruction.detach()}
         loss = self.config.reconstruction.weight * reconstruction
-        if self.config.adversarial is not None:
-            # The non-saturating loss: −log D(F(x)) instead of log(1 − D(F(x))).
-            adversarial = F.softplus(-self.networks["discriminator"](outputs["predicted"]).float()).mean()
+        if self.adversary is not None:
+            adversarial = self.adversary.generator_loss(self.networks["discriminator"], outputs)
             logs["adversarial"] = adversarial.detach()
-            loss = loss + self.config.adversarial.weight * adversarial
+            loss = loss + self.adversary.config.weight * adversarial
         return loss, logs
 
-    @torch.no_grad()
     def fill(self, images: Tensor, holes: Tensor) -> Tensor:
         """Complete uint8 images (n, 3, size, size) under bool holes, True = missing; the context stays bit for bit.
 
@@ -192,32 +122,13 @@ class ContextEncoder:
         UserError
             If the images have another size, or a hole reaches beyond what a centre network predicts.
         """
-        images, size = as_images(images), self.config.size
-        holes = as_holes(holes, images)
-        if images.shape[2:] != (size, size):
-            raise UserError(
-                f"This network fills images of {size} x {size} pixels; got {images.shape[2]} x {images.shape[3]}."
-            )
-        region = self._output_region(holes)
-        if bool((holes & ~region).any()):
+        images, holes = self.masking.check(images, holes)
+        if bool((holes & ~self._output_region(holes)).any()):
             raise UserError(
                 f"This network predicts the central {self.output_size} x {self.output_size} pixels only; "
                 "a hole reaches beyond them. Use --holes center, or a recipe with decoder.output: image."
             )
-        predicted = self.forward(self._inputs(images, holes))["predicted"]
-        values = ((predicted + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        margin = (size - self.output_size) // 2
-        whole = F.pad(values, (margin,) * 4)
-        return torch.where(holes, whole, images)
-
-    def _inputs(self, images: Tensor, holes: Tensor) -> dict[str, Tensor]:
-        fill = torch.tensor(self.config.mean_fill, dtype=torch.uint8, device=images.device).view(1, 3, 1, 1)
-        normalize = self.encoder.input.normalize
-        return {
-            "images": normalize(images),
-            "holes": holes,
-            "context": normalize(torch.where(holes, fill, images)),
-        }
+        return super().fill(images, holes)
 
     def _output_region(self, holes: Tensor) -> Tensor:
         """Where the decoder predicts: bool, shaped like `holes`."""
@@ -225,34 +136,14 @@ class ContextEncoder:
         inner = torch.ones(*holes.shape[:2], self.output_size, self.output_size, dtype=torch.bool, device=holes.device)
         return F.pad(inner, (margin,) * 4)
 
-    def _cropped(self, values: Tensor) -> Tensor:
-        margin = (self.config.size - self.output_size) // 2
-        return values[..., margin : margin + self.output_size, margin : margin + self.output_size]
-
     def _reconstruction_loss(self, outputs: dict[str, Tensor]) -> Tensor:
         """‖M̂ ⊙ (x − F((1 − M̂) ⊙ x))‖², equation (1), with the overlap's weight; normalised as the recipe says."""
-        settings = self.config.reconstruction
+        settings, side = self.config.reconstruction, self.output_size
         holes = outputs["holes"]
         scored = predicted_region(holes, settings.overlap) if settings.region == "hole" else self._output_region(holes)
         weight = torch.where(holes, 1.0, settings.overlap_weight) * scored
-        weighted = self._cropped(weight) * (outputs["predicted"] - self._cropped(outputs["images"])).square()
+        weighted = central(weight, side) * (outputs["predicted"] - central(outputs["images"], side)).square()
         if settings.normalization == "published":
             return weighted.mean()
         missing = holes.flatten(1).sum(1)
         return (weighted.flatten(1).sum(1) / (3.0 * missing)).mean()
-
-    def _discriminator_loss(self, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """−log D(x) − log(1 − D(F(x))): equation (2), which D maximises."""
-        discriminator = self.networks["discriminator"]
-        real = discriminator(self._cropped(outputs["images"])).float()
-        filled = discriminator(outputs["predicted"].detach()).float()
-        logs = {
-            "log_d_real": F.logsigmoid(real).mean().detach(),
-            "log_d_filled": F.logsigmoid(filled).mean().detach(),
-        }
-        return F.softplus(-real).mean() + F.softplus(filled).mean(), logs
-
-
-def _last_map(encoder: Any) -> tuple[int, int]:
-    channels, height, _ = encoder.output_shape()
-    return channels, height

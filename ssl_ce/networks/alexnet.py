@@ -1,4 +1,4 @@
-"""The paper's encoder: AlexNet from conv1 to pool5, at 227 pixels and, with another stem, down to 32.
+"""The paper's encoder: AlexNet from conv1 to pool5, at 227 pixels and, with another stem, at all from 32.
 
 Channels are torchvision's (64, 192, 384, 256, 256), so that the 227-pixel encoder's weights load into
 `torchvision.models.alexnet`; pool5 is 6 x 6 x 256 = 9,216 activations, as in the paper.
@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from ssl_ce.errors import UserError
-from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder
+from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder, refuse_axes
+from ssl_ce.networks.layers import convolution, scaled
 
-# Image size: kernel, stride and padding of conv1 -> side of pool5.
-STEMS = {227: (11, 4, 0), 128: (11, 2, 0), 96: (11, 2, 5), 64: (5, 1, 2), 32: (5, 1, 2)}
+# Images from this size on: kernel, stride and padding of conv1. pool5 is 3 x 3 at the least.
+STEMS = {192: (11, 4, 0), 112: (11, 2, 0), 80: (11, 2, 5), 32: (5, 1, 2)}
 
 # The convolutions after the stem: name, input and output channels, kernel; each is padded to keep its size.
 _CONVOLUTIONS = (
@@ -32,31 +33,39 @@ def alexnet(size: int, config: EncoderConfig) -> StagedEncoder:
     Raises
     ------
     UserError
-        If there is no stem for `size`.
+        If images have fewer than 32 pixels a side.
     """
-    if size not in STEMS:
-        known = ", ".join(str(known) for known in sorted(STEMS))
-        raise UserError(
-            f"AlexNet has a stem for images of {known} pixels, not {size}. Set the recipe's size to one of them."
-        )
-    kernel, stride, padding = STEMS[size]
+    refuse_axes(config, "patch", "depth")
+    kernel, stride, padding = stem_of(size)
+    norm = config.norm == "batch"
     stages: dict[str, nn.Module] = {}
 
     def add(name: str, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
-        inputs = inputs if inputs == 3 else _scaled(inputs, config.width)
-        outputs = _scaled(outputs, config.width)
-        stages[name] = _convolution(inputs, outputs, kernel, stride, padding, config.norm == "batch")
+        inputs = inputs if inputs == 3 else scaled(inputs, config.width)
+        outputs = scaled(outputs, config.width)
+        stages[name] = convolution(inputs, outputs, kernel, stride, padding, norm)
         if name in _POOLED_AFTER:
             stages[_POOLED_AFTER[name]] = (
-                _convolution(outputs, outputs, 3, 2, 0, config.norm == "batch")
-                if config.pool_free
-                else nn.MaxPool2d(3, 2)
+                convolution(outputs, outputs, 3, 2, 0, norm) if config.pool_free else nn.MaxPool2d(3, 2)
             )
 
     add("conv1", 3, 64, kernel, stride, padding)
     for name, inputs, outputs, kernel in _CONVOLUTIONS:
         add(name, inputs, outputs, kernel, padding=kernel // 2)
     return StagedEncoder(InputSpec(size), stages)
+
+
+def alexnet_pool_free(size: int, config: EncoderConfig) -> StagedEncoder:
+    """`alexnet` with `pool_free` set, the encoder of the paper's pool-free networks (section 4)."""
+    return alexnet(size, config.model_copy(update={"pool_free": True}))
+
+
+def stem_of(size: int) -> tuple[int, int, int]:
+    """Kernel, stride and padding of conv1 for images of `size` pixels. Raises `UserError` below 32."""
+    for smallest, stem in STEMS.items():
+        if size >= smallest:
+            return stem
+    raise UserError(f"AlexNet takes images from {min(STEMS)} pixels, not {size}. Use larger ones.")
 
 
 def torchvision_state(encoder: StagedEncoder) -> dict[str, torch.Tensor]:
@@ -91,14 +100,6 @@ def torchvision_state(encoder: StagedEncoder) -> dict[str, torch.Tensor]:
     return state
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int, padding: int, norm: bool) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not norm)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return nn.Sequential(convolution, *([nn.BatchNorm2d(outputs)] if norm else []), nn.ReLU())
-
-
 def _folded(stage: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
     convolution = stage[0]
     assert isinstance(convolution, nn.Conv2d)
@@ -111,7 +112,3 @@ def _folded(stage: nn.Sequential) -> tuple[torch.Tensor, torch.Tensor]:
     assert norm.running_var is not None
     scale = norm.weight.detach() / (norm.running_var + norm.eps).sqrt()
     return weight * scale[:, None, None, None], norm.bias.detach() - norm.running_mean * scale
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))

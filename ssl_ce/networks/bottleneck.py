@@ -32,6 +32,37 @@ class ChannelwiseFullyConnected(nn.Module):
         return mixed.reshape(x.shape)
 
 
+class GaussianBottleneck(nn.Module):
+    """A variational autoencoder's bottleneck: one convolution over the whole map to a Gaussian for each image.
+
+    No nonlinearity follows, for means and log-variances have any sign. Over a map of unit variance the initial means
+    have unit variance and the initial log-variances a hundredth of it, however large the map: variances begin near 1.
+    Source: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014, arXiv 1312.6114, appendix C.2.
+
+    Parameters
+    ----------
+    channels, side
+        Of the map.
+    dim
+        Numbers that are drawn for one image.
+    """
+
+    def __init__(self, channels: int, side: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.convolution = nn.Conv2d(channels, 2 * dim, side)
+        spread = (channels * side * side) ** -0.5
+        nn.init.normal_(self.convolution.weight[:dim], 0.0, spread)
+        nn.init.normal_(self.convolution.weight[dim:], 0.0, 0.1 * spread)
+        assert self.convolution.bias is not None
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, side, side) -> (n, 2 * dim, 1, 1): `dim` means, then `dim` log-variances."""
+        parameters: Tensor = self.convolution(x)
+        return parameters
+
+
 def channelwise_bottleneck(channels: int, side: int) -> nn.Sequential:
     """The paper's bottleneck: channel-wise fully connected, then a 1 x 1 convolution across maps, then ReLU."""
     mixing = nn.Conv2d(channels, channels, 1)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
-from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder
+from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder, refuse_axes
+from ssl_ce.networks.layers import scaled
+
+_SMALLEST = 16
 
 
 def dcgan_widths(size: int, width: float = 1.0) -> list[int]:
@@ -22,18 +25,17 @@ def dcgan_widths(size: int, width: float = 1.0) -> list[int]:
         If `size` is not 4 times a power of two.
     """
     layers = (size // 4).bit_length() - 1
-    if size < 16 or 4 * 2**layers != size:
+    if size < _SMALLEST or 4 * 2**layers != size:
         raise UserError(f"The DCGAN-like networks take images of 16, 32, 64, 128, 256 ... pixels, not {size}.")
-    channels = [64] * max(0, layers - 4) + [64, 128, 256, 512][: min(layers, 4)]
-    return [max(1, round(count * width)) for count in channels]
+    return _widths(layers, width)
 
 
 def dcgan_encoder(size: int, config: EncoderConfig) -> StagedEncoder:
-    """Stride-2 convolutions down to 4 x 4, with taps conv1, conv2, ... Public code: `netE` without its last layer."""
-    if config.pool_free or config.norm == "batch":
-        raise UserError(
-            "The dcgan encoder always has BatchNorm and never pools: leave encoder.norm and encoder.pool_free alone."
-        )
+    """Stride-2 convolutions down to 4 x 4, with taps conv1, conv2, ... Public code: `netE` without its last layer.
+
+    It always has BatchNorm and never pools, so `norm` and `pool_free` are refused.
+    """
+    refuse_axes(config, "norm", "pool_free", "patch", "depth")
     return StagedEncoder(InputSpec(size), _stages(dcgan_widths(size, config.width)))
 
 
@@ -69,12 +71,35 @@ def dcgan_decoder(channels: int, side: int, size: int, width: float = 1.0) -> nn
 
 
 class Discriminator(nn.Module):
-    """Real or filled? The encoder's layers and one 4 x 4 convolution: (n, 3, size, size) in [-1, 1] -> logits (n,)."""
+    """Real or filled? Images in [-1, 1] (n, inputs, size, size) -> logits (n,), at any size from 16 pixels.
 
-    def __init__(self, size: int, width: float = 1.0) -> None:
+    Stride-2 convolutions until fewer than 8 pixels are left a side, then one convolution over all of them: the
+    encoder's layers and a 4 x 4 convolution where `size` is a power of two.
+
+    Parameters
+    ----------
+    size
+        Side of the images in pixels.
+    width
+        Factor on the number of channels.
+    inputs
+        Channels of the images: 6 for a prediction beside what it is conditioned on.
+
+    Raises
+    ------
+    UserError
+        If `size` is below 16.
+    """
+
+    def __init__(self, size: int, width: float = 1.0, inputs: int = 3) -> None:
         super().__init__()
-        widths = dcgan_widths(size, width)
-        self.layers = nn.Sequential(*_stages(widths).values(), nn.Conv2d(widths[-1], 1, 4, bias=False))
+        if size < _SMALLEST:
+            raise UserError(f"The discriminator judges images from {_SMALLEST} pixels, not {size}. Use larger ones.")
+        side, layers = size, 0
+        while side >= 8:
+            side, layers = side // 2, layers + 1
+        widths = _widths(layers, width)
+        self.layers = nn.Sequential(*_stages(widths, inputs).values(), nn.Conv2d(widths[-1], 1, side, bias=False))
         initialize(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,9 +118,15 @@ def initialize(module: nn.Module) -> None:
             nn.init.zeros_(part.bias)
 
 
-def _stages(widths: list[int]) -> dict[str, nn.Module]:
+def _widths(layers: int, width: float) -> list[int]:
+    """Channels of so many stride-2 layers: the last four double, those before have 64."""
+    channels = [64] * max(0, layers - 4) + [64, 128, 256, 512][: min(layers, 4)]
+    return [scaled(count, width) for count in channels]
+
+
+def _stages(widths: list[int], inputs: int = 3) -> dict[str, nn.Module]:
     stages: dict[str, nn.Module] = {}
-    channels = 3
+    channels = inputs
     for number, outputs in enumerate(widths, start=1):
         norm = [nn.BatchNorm2d(outputs)] if number > 1 else []
         stages[f"conv{number}"] = nn.Sequential(

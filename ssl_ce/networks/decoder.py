@@ -34,7 +34,8 @@ class UpConvolution(nn.Module):
 def upconv_decoder(channels: int, side: int, size: int, width: float = 1.0, norm: bool = True) -> nn.Sequential:
     """Five up-convolutions, each but the last with ReLU: (n, channels, side, side) -> (n, 3, size, size).
 
-    Sides grow by a constant factor. The last layer is linear, for it predicts values in [-1, 1].
+    Sides grow by a constant factor, rounded: the decoder starts from a map of any side (a small one may keep its
+    side in a layer) and reaches any size. The last layer is linear, for it predicts values in [-1, 1].
     """
     sides = [round(side * (size / side) ** (step / 5)) for step in range(1, 6)]
     widths = [max(1, round(count * width)) for count in _WIDTHS] + [3]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ssl_ce.errors import unknown
+from ssl_ce.errors import UserError, unknown
 from ssl_ce.settings import Settings
 
 
@@ -20,26 +20,43 @@ class EncoderConfig(Settings):
     Attributes
     ----------
     name
-        A registered encoder: "alexnet", "dcgan".
+        A registered encoder ("alexnet", "resnet18"), or "timm:NAME" for a convolutional network of timm's.
     width
         Factor on the number of channels of every layer.
     norm
         "batch" puts BatchNorm after each convolution of an encoder whose publication has none ("none").
     pool_free
         Replace every pooling layer by a convolution of the same kernel and stride.
+    patch
+        Side of a patch in pixels, of `vit` only.
+    depth
+        Number of blocks, of `vit` only.
     """
 
     name: str = "alexnet"
     width: PositiveFloat = 1.0
     norm: Literal["none", "batch"] = "none"
     pool_free: bool = False
+    patch: PositiveInt | None = None
+    depth: PositiveInt | None = None
 
 
 def build_encoder(config: EncoderConfig, size: int) -> Encoder:
     """The encoder that `config` names, for square images of `size` pixels. Its weights follow torch's generator."""
     from ssl_ce.networks import encoders
 
+    if config.name.startswith("timm:"):
+        from ssl_ce.networks.timm_encoders import timm_backbone
+
+        return timm_backbone(size, config)
     return encoders.get(config.name)(size, config)
+
+
+def refuse_axes(config: EncoderConfig, *axes: str) -> None:
+    """Refuse (`UserError`) a configuration that sets one of `axes`, which its encoder does not have."""
+    for axis in axes:
+        if getattr(config, axis) != EncoderConfig.model_fields[axis].default:
+            raise UserError(f"The encoder '{config.name}' has no {axis} to set: leave encoder.{axis} alone.")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,18 @@ class Feed:
                     yield self._view(*pending.result())
                 pending = following
 
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of the images."""
+        images = self.images
+        return {
+            "name": images.name,
+            "split": images.split,
+            "n": len(images),
+            "size": images.size,
+            "fingerprint": images.fingerprint,
+            "source": images.source,
+        }
+
     def _read(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor, int]:
         if self._resident is not None:
             return self._resident[indices.to(self.device)], indices.to(self.device), epoch
@@ -72,7 +85,12 @@ class Feed:
             pixels = random_crop(pixels, sample_keys(self.seed, epoch, indices, "crop"), self.size)
         if self.flip:
             pixels = random_flip(pixels, sample_keys(self.seed, epoch, indices, "flip"))
-        return Batch(pixels, indices, self.seed, epoch)
+        return Batch(pixels, indices, self.seed, epoch, self._labels(indices))
+
+    def _labels(self, indices: Tensor) -> Tensor | None:
+        if self.images.task != "classes":
+            return None
+        return torch.from_numpy(self.images.targets(indices)).to(self.device)
 
     def _load_resident(self) -> Tensor | None:
         if self.device.type != "cuda" or self.images.size is None:

@@ -24,9 +24,10 @@ from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method
 from ssl_ce.pretraining.conditions import choose_precision, deterministic, stop_signals
 from ssl_ce.pretraining.feed import Feed
+from ssl_ce.pretraining.held_out import HeldOut, hold_out
 from ssl_ce.pretraining.logs import Log
 from ssl_ce.pretraining.optimization import make_optimizers, schedule_factor, set_rate
-from ssl_ce.pretraining.recipe import Recipe
+from ssl_ce.pretraining.recipe import Recipe, for_images
 from ssl_ce.pretraining.run import RunDirectory, all_finite
 
 
@@ -74,11 +75,15 @@ def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = Fals
         On a loss that is not finite or a full disk; the last good checkpoint stays.
     """
     run = RunDirectory(out)
+    recipe = for_images(recipe, images)
     method = build_method(recipe.method, recipe.seed)
     device = choose_device(recipe.device)
+    size = _crop_size(method, images)
+    images, kept_apart = hold_out(images, recipe.data.held_out, recipe.seed)
+    held_out = None if kept_apart is None else HeldOut(kept_apart, size, recipe.seed, device)
     feed = Feed(
         images,
-        size=_crop_size(method, images),
+        size=size,
         batch_size=recipe.optim.batch_size,
         flip=recipe.data.flip,
         seed=recipe.seed,
@@ -88,7 +93,7 @@ def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = Fals
     if not resume:
         run.begin(recipe, method.networks["encoder"])
     with deterministic(device):
-        return _Training(recipe, method, run, feed, device, total, hooks or Hooks()).go()
+        return _Training(recipe, method, run, feed, held_out, device, total, hooks or Hooks()).go()
 
 
 class _Training:
@@ -100,11 +105,12 @@ class _Training:
         method: Method,
         run: RunDirectory,
         feed: Feed,
+        held_out: HeldOut | None,
         device: torch.device,
         total: int,
         hooks: Hooks,
     ) -> None:
-        self.recipe, self.method, self.run, self.feed = recipe, method, run, feed
+        self.recipe, self.method, self.run, self.feed, self.held_out = recipe, method, run, feed, held_out
         self.device, self.total, self.hooks = device, total, hooks
         # The plain modules: what is saved and judged. The loop runs Fabric's wrappers of the same parameters.
         self.plain: dict[str, nn.Module] = dict(method.networks)
@@ -121,6 +127,8 @@ class _Training:
         log = Log(self.run.path, self.step, self.recipe.log.tensorboard)
         try:
             with stop_signals() as stop:
+                if self.step == 0:
+                    self._look_at_held_out(log)
                 for batch in self.feed.batches(self.step, self.total):
                     self._train_step(batch)
                     self.step += 1
@@ -247,10 +255,17 @@ class _Training:
         if self.hooks.online is not None and settings.online_every and (self.step % settings.online_every == 0 or last):
             with self._evaluating():
                 log.add(self.step, self.hooks.online(self.method))
+        if settings.held_out_every and (self.step % settings.held_out_every == 0 or last):
+            self._look_at_held_out(log)
         if self.hooks.draw is not None and settings.samples_every and (self.step % settings.samples_every == 0 or last):
             self._draw(batch)
         if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and not last:
             self._save()
+
+    def _look_at_held_out(self, log: Log) -> None:
+        if self.held_out is not None and self.recipe.log.held_out_every:
+            with self._evaluating():
+                log.add(self.step, self.held_out.numbers(self.method))
 
     def _draw(self, batch: Batch) -> None:
         if "fill" not in self.method.capabilities or self.hooks.draw is None:
@@ -302,14 +317,7 @@ class _Training:
                 "seconds": round(seconds, 3),
                 "peak_memory_mb": round(peak_memory_mb(), 1),
                 "precision": choose_precision(self.recipe, self.device),
-                "data": {
-                    "name": self.feed.images.name,
-                    "split": self.feed.images.split,
-                    "n": len(self.feed.images),
-                    "size": self.feed.images.size,
-                    "fingerprint": self.feed.images.fingerprint,
-                    "source": self.feed.images.source,
-                },
+                "data": self.feed.describe(),
                 **describe_machine(str(self.device)),
             }
         )

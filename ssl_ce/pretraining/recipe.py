@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.methods.saved import parse_method
 from ssl_ce.settings import Settings, override, parse, read_yaml
@@ -27,6 +28,9 @@ class DataConfig(Settings):
         How an image becomes a square: "crop" (shorter side resized, centre crop), "squash" or "pad".
     flip
         Mirror half of the images, chosen anew every epoch.
+    held_out
+        This many images of the split, drawn by the recipe's seed, are never trained on: the method's losses on them
+        are logged as `held_out_...`.
     """
 
     source: str | None = None
@@ -34,6 +38,7 @@ class DataConfig(Settings):
     size: PositiveInt | None = None
     fit: Literal["crop", "squash", "pad"] = "crop"
     flip: bool = True
+    held_out: NonNegativeInt = 0
     split_seed: NonNegativeInt = 0
 
 
@@ -73,6 +78,7 @@ class LogConfig(Settings):
     checkpoint_every: NonNegativeInt = 500
     samples_every: NonNegativeInt = 500
     online_every: NonNegativeInt = 500
+    held_out_every: NonNegativeInt = 200
     tensorboard: bool = True
 
 
@@ -128,6 +134,26 @@ def make_recipe(values: dict[str, Any], where: str) -> Recipe:
             f"trains on. Take {size} or more (--size), or leave it out."
         )
     return recipe.model_copy(update={"method": {"name": name, **config.model_dump(mode="json")}})
+
+
+def for_images(recipe: Recipe, images: ImageSet) -> Recipe:
+    """`recipe` with what its method leaves to the images, such as the number of classes; and that they are enough.
+
+    Raises
+    ------
+    UserError
+        If the method does not fit the images, or none would be left to train on.
+    """
+    if recipe.data.held_out >= len(images):
+        raise UserError(
+            f"The recipe holds out {recipe.data.held_out} images and {images.name} has {len(images)} to train on. "
+            "Hold out fewer: --set data.held_out=0."
+        )
+    name, config = parse_method(recipe.method, "the recipe")
+    if not hasattr(config, "for_images"):
+        return recipe
+    fitted = config.for_images(images)
+    return recipe.model_copy(update={"method": {"name": name, **fitted.model_dump(mode="json")}})
 
 
 def _builtin_paths() -> dict[str, Path]:

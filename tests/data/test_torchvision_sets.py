@@ -201,6 +201,11 @@ def test_celeba_is_multilabel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert train.targets is not None
     assert train.targets.tolist() == [[0, 1], [1, 1]]
     assert [Path(str(path)).name for path in test.images] == names[2:]
+    options = DataOptions(data_root=tmp_path, cache=tmp_path / "packed", size=8)
+    young = open_set("celeba?where=Young,!Mustache", "train", options)
+    assert young.targets().tolist() == [[0, 1]]
+    with pytest.raises(UserError, match=r"no attribute of celeba named 'Moustache'\. Did you mean Mustache"):
+        open_set("celeba?where=Moustache", "train", options)
 
 
 def test_places365_lists_without_images_count_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

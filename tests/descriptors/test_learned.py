@@ -136,7 +136,7 @@ def test_a_trainable_copy_is_fresh_and_the_descriptor_stays_frozen(tiny_run: Pat
         ("random:alexnt", "Did you mean alexnet"),
         ("random:alexnet?sise=64", "Did you mean size"),
         ("random:alexnet@conv9", "no tap of random:alexnet named 'conv9'"),
-        ("random:alexnet?size=100", "stem"),
+        ("random:alexnet?size=31", "from 32 pixels"),
         ("random:alexnet?pool=big", "grid side"),
         ("random:torchvision:resnet17", "Did you mean resnet1"),
         ("random:torchvision:vit_b_16@encoder", "tap"),

@@ -4,26 +4,53 @@ import torchvision
 
 from ssl_ce.errors import UserError
 from ssl_ce.methods.context_encoder import ContextEncoder, ContextEncoderConfig
-from ssl_ce.networks import encoders
-from ssl_ce.networks.alexnet import STEMS, torchvision_state
-from ssl_ce.networks.bottleneck import ChannelwiseFullyConnected
+from ssl_ce.networks.alexnet import stem_of, torchvision_state
+from ssl_ce.networks.bottleneck import ChannelwiseFullyConnected, GaussianBottleneck
 from ssl_ce.networks.dcgan import Discriminator, dcgan_widths
+from ssl_ce.networks.decoder import upconv_decoder
 from ssl_ce.networks.encoder import EncoderConfig, build_encoder, tap_shape
 from ssl_ce.pretraining.recipe import load_recipe
 
 POOL5 = {227: 6, 128: 6, 96: 5, 64: 7, 32: 3}
+STEMS = {227: (11, 4, 0), 128: (11, 2, 0), 96: (11, 2, 5), 64: (5, 1, 2), 32: (5, 1, 2)}
 
 
 def count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("size", sorted(STEMS))
+@pytest.mark.parametrize("size", sorted(POOL5))
 @pytest.mark.parametrize("pool_free", [False, True])
 def test_pool5_has_the_side_that_the_stem_promises(size: int, pool_free: bool):
+    assert stem_of(size) == STEMS[size]
     encoder = build_encoder(EncoderConfig(name="alexnet", width=0.1, pool_free=pool_free), size)
     assert tap_shape(encoder, "pool5")[1:] == (POOL5[size], POOL5[size])
     assert list(encoder.taps) == ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5"]
+
+
+def pool5_side(size: int) -> int:
+    """By the arithmetic of convolutions and pooling, rounded down."""
+    kernel, stride, padding = stem_of(size)
+    side = (size + 2 * padding - kernel) // stride + 1
+    for _ in range(3):
+        side = (side - 3) // 2 + 1
+    return side
+
+
+def test_alexnet_leaves_a_map_at_every_size_from_32():
+    assert min(pool5_side(size) for size in range(32, 513)) == 3
+    for size in (33, 79, 80, 100, 111, 112, 150, 191, 192, 224, 255, 256):
+        with torch.device("meta"):
+            encoder = build_encoder(EncoderConfig(name="alexnet"), size)
+        assert encoder.output_shape() == (256, pool5_side(size), pool5_side(size))
+
+
+def test_the_pool_free_alexnet_is_alexnet_with_pool_free_set():
+    with torch.device("meta"):
+        named = build_encoder(EncoderConfig(name="alexnet-poolfree"), 64)
+        told = build_encoder(EncoderConfig(name="alexnet", pool_free=True), 64)
+    assert str(named) == str(told)
+    assert not any(isinstance(part, torch.nn.MaxPool2d) for part in named.modules())
 
 
 def test_pool5_of_the_paper_has_9216_activations():
@@ -31,23 +58,14 @@ def test_pool5_of_the_paper_has_9216_activations():
     assert channels * height * width == 9216
 
 
-@pytest.mark.parametrize("name", encoders.names())
-def test_every_encoder_gives_maps_of_the_channels_and_stride_it_states(name: str):
-    encoder = build_encoder(EncoderConfig(name=name, width=0.25), 64)
-    maps = encoder.maps(torch.randn(2, 3, 64, 64), encoder.taps)
-    for tap, (channels, stride) in encoder.taps.items():
-        assert maps[tap].shape[:2] == (2, channels)
-        assert round(64 / maps[tap].shape[2]) == stride
-
-
 def test_asking_for_an_unknown_tap_names_the_closest():
     with pytest.raises(UserError, match="Did you mean conv4"):
         build_encoder(EncoderConfig(name="alexnet", width=0.1), 32).maps(torch.zeros(1, 3, 32, 32), ["convv4"])
 
 
-def test_a_size_without_a_stem_is_refused():
-    with pytest.raises(UserError, match="227 pixels, not 100"):
-        build_encoder(EncoderConfig(name="alexnet"), 100)
+def test_a_size_that_the_layers_do_not_fit_is_refused():
+    with pytest.raises(UserError, match="from 32 pixels, not 31"):
+        build_encoder(EncoderConfig(name="alexnet"), 31)
     with pytest.raises(UserError, match="not 96"):
         dcgan_widths(96)
 
@@ -102,9 +120,48 @@ def test_the_public_codes_networks_have_its_parameter_counts_and_output_shapes(r
         assert method.networks["discriminator"](predicted).shape == (2,)
 
 
-@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("size", [16, 17, 30, 32, 64, 96, 100, 128, 224])
 def test_a_discriminator_gives_one_logit_for_each_image(size: int):
-    assert Discriminator(size, width=0.1)(torch.zeros(3, 3, size, size)).shape == (3,)
+    with torch.no_grad():
+        assert Discriminator(size, width=0.1)(torch.zeros(3, 3, size, size)).shape == (3,)
+
+
+def test_a_discriminator_at_a_power_of_two_is_the_public_codes():
+    shapes = [tuple(weight.shape) for weight in Discriminator(128).parameters() if weight.ndim == 4]
+    assert shapes == [
+        (64, 3, 4, 4),
+        (64, 64, 4, 4),
+        (128, 64, 4, 4),
+        (256, 128, 4, 4),
+        (512, 256, 4, 4),
+        (1, 512, 4, 4),
+    ]
+
+
+def test_a_discriminator_of_pairs_takes_six_channels():
+    assert Discriminator(32, width=0.1, inputs=6)(torch.zeros(2, 6, 32, 32)).shape == (2,)
+    with pytest.raises(UserError, match="from 16 pixels, not 15"):
+        Discriminator(15)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("channels", "side"), [(256, 3), (512, 7), (8, 1)])
+def test_the_gaussian_bottleneck_gives_means_then_log_variances_near_zero(channels: int, side: int):
+    torch.manual_seed(0)
+    found = GaussianBottleneck(channels, side, 100)(torch.randn(20, channels, side, side))
+    assert found.shape == (20, 200, 1, 1)
+    assert float(found[:, :100].std()) == pytest.approx(1.0, rel=0.2)
+    assert float(found[:, 100:].std()) == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "size"),
+    [(4000, 1, 32), (8, 1, 256), (8, 2, 33), (8, 31, 32), (8, 32, 32), (8, 40, 32), (8, 7, 224)],
+)
+def test_the_decoder_goes_from_any_side_to_any_size(channels: int, side: int, size: int):
+    decoder = upconv_decoder(channels, side, size, width=0.05)
+    with torch.no_grad():
+        assert decoder(torch.zeros(2, channels, side, side)).shape == (2, 3, size, size)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

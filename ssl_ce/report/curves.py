@@ -1,0 +1,84 @@
+"""Curves of training: what runs logged, one panel for each quantity, one line for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_ce.errors import UserError, unknown
+from ssl_ce.files import atomic_write
+from ssl_ce.pretraining.logs import read_log
+
+Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+# What a quantity is called on its axis, and what it says.
+_NAMES = {
+    "log_d_real": "log D(x), true images",
+    "log_d_filled": "log D(F(x)), filled images",
+    "held_out_psnr": "PSNR of held-out holes (dB)",
+    "online_knn": "k-NN accuracy, held-out train images",
+    "images_per_second": "images/s",
+}
+
+
+def read_curve(run: Path, quantity: str) -> Curve:
+    """Steps, int64 (n,), and values, float64 (n,), of what `run` logged under `quantity`.
+
+    Raises
+    ------
+    UserError
+        If there is no log, or the quantity is not in it.
+    """
+    known = _columns(run)
+    if quantity not in known:
+        raise unknown(f"quantity in {run / 'log.csv'}", quantity, known)
+    points = [(int(row["step"]), float(row[quantity])) for row in read_log(run / "log.csv") if row.get(quantity)]
+    return np.array([step for step, _ in points], dtype=np.int64), np.array([value for _, value in points])
+
+
+def losses_of(run: Path) -> list[str]:
+    """The losses that `run` logged: on what it trained on, and on held-out images."""
+    return [name for name in _columns(run) if name.endswith("_loss")]
+
+
+def draw_curves(path: Path, runs: Mapping[str, Path], quantities: Sequence[str]) -> None:
+    """A PNG at `path`: a panel for each of `quantities` with a line for each of `runs`, {label: directory}.
+
+    A run that did not log a quantity has no line in its panel; a quantity that none logged is a `UserError`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(quantities), 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(quantities)))
+    for panel, quantity in zip(axes, quantities, strict=True):
+        drawn = 0
+        for number, (label, run) in enumerate(runs.items()):
+            try:
+                steps, values = read_curve(run, quantity)
+            except UserError:
+                if len(runs) == 1:
+                    raise
+                continue
+            panel.plot(steps, values, label=label, color=f"C{number}", linewidth=1.4)
+            drawn += 1
+        if not drawn:
+            raise UserError(f"None of these runs logged '{quantity}'. Look at the columns of a run's log.csv.")
+        panel.set(xlabel="step", title=_NAMES.get(quantity, quantity.replace("_", " ")))
+        panel.title.set_fontsize(10)
+        panel.grid(alpha=0.3)
+        if quantity.startswith("log_d"):
+            panel.axhline(np.log(0.5), color="0.4", linestyle="--", linewidth=1, label="undecided: log ½")
+    axes[0].legend(fontsize=8)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _columns(run: Path) -> list[str]:
+    path = run / "log.csv"
+    if not path.is_file():
+        raise UserError(f"{run} has no log.csv. Give the directory of a run, as ce pretrain --out named it.")
+    rows = read_log(path)
+    return [name for name in (rows[0] if rows else {}) if name != "step"]
