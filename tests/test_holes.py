@@ -124,7 +124,9 @@ def test_patches_leave_out_their_share_of_whole_cells_for_every_image():
     assert (cells.sum(0) - 37.5).abs().max() < 4 * (50 * 0.75 * 0.25) ** 0.5
 
 
-@pytest.mark.parametrize(("options", "message"), [({"cells": 33}, "cannot be cut"), ({"share": 1.0}, "between 0 and 1")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"cells": 33}, "cannot be cut"), ({"share": 1.0}, "between 0 and 1")]
+)
 def test_patches_that_do_not_fit_are_refused(options: dict[str, float], message: str):
     with pytest.raises(UserError, match=message):
         draw("patches", torch.arange(2), 32, 32, options)

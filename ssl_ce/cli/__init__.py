@@ -29,6 +29,10 @@ _COMMANDS = {
         "ssl_ce.cli.evaluate:evaluate",
         "Judge encoders, descriptors and inpainters; write records.",
     ),
+    "benchmark": (
+        "ssl_ce.cli.benchmark:benchmark",
+        "Run a suite of pretrainings and evaluations; set it beside published tables.",
+    ),
     "results": ("ssl_ce.cli.results:results", "Show records as tables."),
     "data": ("ssl_ce.cli.data:data", "Look at image sets and pack them."),
     "export": ("ssl_ce.cli.export:export", "Take the encoder of a run elsewhere."),
@@ -63,6 +67,7 @@ def cli() -> None:
       ce pretrain ce-alexnet-96 --data photos/ --out runs/mine
       ce evaluate linear-probe runs/mine --data photos/
       ce evaluate inpainting runs/mine navier-stokes --data photos/ --holes center
+      ce benchmark quickstart --dry-run
       ce results show results/local
     """
 

@@ -10,11 +10,10 @@ import click
 
 from ssl_ce.cli.data import data_options
 from ssl_ce.cli.groups import Group
-from ssl_ce.errors import UserError, unknown
+from ssl_ce.errors import unknown
 from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
-    from ssl_ce.data.packing import PackedImages
     from ssl_ce.evaluators.base import EvaluationData, Evaluator
     from ssl_ce.records.record import Record
 
@@ -143,8 +142,10 @@ def _evaluate(
 ) -> None:
     from rich.console import Console
 
+    from ssl_ce.cli.data import make_data_options
     from ssl_ce.evaluators import evaluators
     from ssl_ce.evaluators.judge import with_floors
+    from ssl_ce.evaluators.opening import open_evaluation_sets
     from ssl_ce.report.tables import print_table
     from ssl_ce.settings import override, parse
 
@@ -161,8 +162,7 @@ def _evaluate(
         source=source,
         train=train if index is None else index,
         test=test,
-        size=_size_for(references, data),
-        options=data,
+        options=make_data_options({**data, "default_size": _size_for(references, data)}),
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
@@ -190,42 +190,6 @@ def judge_with_progress(
     store = RecordStore(results)
     with status_line(evaluator.protocol) as say:
         return judge(evaluator, references, data, Env(seed=seed, device=chosen, say=say), store.append)
-
-
-def open_evaluation_sets(
-    evaluator: Evaluator,
-    *,
-    source: str | None,
-    train: str | None,
-    test: str | None,
-    size: int | None,
-    options: dict[str, Any],
-) -> EvaluationData:
-    """The image sets of an evaluation, opened and packed at one size."""
-    from ssl_ce.evaluators.base import EvaluationData
-
-    test_reference, train_reference = test or source, train or source
-    if test_reference is None:
-        raise UserError("Say which images to judge on: --data REF, or --test REF (and --train REF).")
-    test_set = _open(test_reference, "test", size, options)
-    train_set = None
-    if train_reference is not None:
-        train_set = _open(train_reference, "train", test_set.metadata.size, options)
-    elif evaluator.needs.train:
-        raise UserError(
-            f"{evaluator.name} needs train images too: give --data REF, or --train REF (--index REF) beside --test."
-        )
-    return EvaluationData(test=test_set, train=train_set)
-
-
-def _open(reference: str, role: str, default_size: int | None, options: dict[str, Any]) -> PackedImages:
-    """Open the split that plays `role` ("train", "test"). What has one split only plays any role with it."""
-    from ssl_ce.cli.data import make_data_options
-    from ssl_ce.data import open_set, splits_of
-
-    prepared = make_data_options({**options, "default_size": default_size})
-    splits = splits_of(reference, prepared)
-    return open_set(reference, splits[0] if len(splits) == 1 else role, prepared)
 
 
 def _size_for(references: list[str], options: dict[str, Any]) -> int | None:

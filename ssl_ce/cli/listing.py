@@ -29,18 +29,20 @@ _ALSO = {
 
 
 @click.command("list")
-@click.argument("kind", metavar="KIND", type=click.Choice(["recipes", *REGISTRIES]))
+@click.argument("kind", metavar="KIND", type=click.Choice(["recipes", "suites", *REGISTRIES]))
 @click.option("--format", "layout", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_(kind: str, layout: str) -> None:
-    """List what is registered: recipes, methods, descriptors, inpainters, evaluators, datasets or holes.
+    """List what is there: recipes, suites, methods, descriptors, inpainters, evaluators, datasets or holes.
 
     \b
     Examples:
       ce list recipes
+      ce list suites
       ce list descriptors
       ce list evaluators --format json
     """
-    entries = list(recipe_entries() if kind == "recipes" else registry(kind))
+    packaged = {"recipes": recipe_entries, "suites": suite_entries}
+    entries = list(packaged[kind]() if kind in packaged else registry(kind))
     if layout == "json":
         click.echo(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
     else:
@@ -56,13 +58,22 @@ def registry(kind: str) -> Registry[Any]:
 
 def recipe_entries() -> Iterator[Entry]:
     """The recipes that come with the package, by name; their targets are the files."""
+    return _packaged("recipes")
+
+
+def suite_entries() -> Iterator[Entry]:
+    """The suites that come with the package, as the recipes."""
+    return _packaged("suites/builtin")
+
+
+def _packaged(folder: str) -> Iterator[Entry]:
     import yaml
 
-    files = {file.name.removesuffix(".yaml"): file for file in resources.files("ssl_ce").joinpath("recipes").iterdir()}
+    files = {file.name.removesuffix(".yaml"): file for file in resources.files("ssl_ce").joinpath(folder).iterdir()}
     for name, file in sorted(files.items()):
         if file.name.endswith(".yaml"):
             summary = yaml.safe_load(file.read_text(encoding="utf-8")).get("summary", "")
-            yield Entry(name, f"ssl_ce/recipes/{file.name}", summary)
+            yield Entry(name, f"ssl_ce/{folder}/{file.name}", summary)
 
 
 def _row(entry: Entry) -> dict[str, str]:

@@ -12,9 +12,7 @@ from ssl_ce.errors import UserError
 
 if TYPE_CHECKING:
     from ssl_ce.data import DataOptions
-    from ssl_ce.data.packing import PackedImages
     from ssl_ce.pretraining.recipe import Recipe
-
 
 # Options of the data that a recipe settles, by its own name for them.
 _OWN_DATA = {"size": "size", "fit": "fit", "data_seed": "split_seed"}
@@ -105,22 +103,22 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
 
     With `wanted` and `resume` it goes on if the run was begun, and begins it there if not.
     """
+    from ssl_ce.cli.data import make_data_options
     from ssl_ce.cli.progress import training_progress
-    from ssl_ce.evaluators.online import online_knn
     from ssl_ce.methods.saved import build_method
     from ssl_ce.pretraining.logs import tensorboard_missing
-    from ssl_ce.pretraining.loop import Hooks
     from ssl_ce.pretraining.loop import pretrain as train
     from ssl_ce.pretraining.run import RunDirectory
-    from ssl_ce.report.grids import fills_grid
+    from ssl_ce.suites.running import hooks_for, open_train_images
 
     path = resume or out
     assert path is not None
+    options = make_data_options(data)
     directory = RunDirectory(path)
     going_on = wanted is None or (resume is not None and directory.exists())
     if wanted is None or going_on:
         recipe = directory.recipe()
-        _check_same(recipe, wanted or recipe, path)
+        _check_same(recipe, wanted or recipe, path, options)
     else:
         recipe = wanted
         directory.check_free()
@@ -132,21 +130,14 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
         )
         return path
     build_method(recipe.method, recipe.seed)  # what cannot be built is refused before images are packed
-    images = _open(recipe, data)
+    images = open_train_images(recipe, options)
     if recipe.log.tensorboard and tensorboard_missing():
         click.echo(
             "TensorBoard is not installed, so log.csv is the only log (pip install 'ssl-ce[tensorboard]').",
             err=True,
         )
-    hooks_online = online_knn(images, recipe.seed) if images.task == "classes" and recipe.log.online_every else None
     with training_progress(str(path)) as show:
-        train(
-            recipe,
-            images,
-            path,
-            resume=going_on,
-            hooks=Hooks(progress=show, online=hooks_online, draw=fills_grid),
-        )
+        train(recipe, images, path, resume=going_on, hooks=hooks_for(recipe, images, show))
     manifest = directory.manifest()
     click.echo(
         f"{path}: {manifest['step']} steps, {manifest['images_seen']:,} images in {manifest['seconds']:.0f} s; "
@@ -169,26 +160,6 @@ def _wanted_recipe(name: str, source: str | None, settings: list[str], data: dic
     return recipe
 
 
-def _open(recipe: Recipe, data: dict[str, Any]) -> PackedImages:
-    from ssl_ce.data import open_set
-
-    assert recipe.data.source is not None
-    return open_set(recipe.data.source, recipe.data.split, _data_options(recipe, data))
-
-
-def _data_options(recipe: Recipe, data: dict[str, Any]) -> DataOptions:
-    """How the recipe's images are opened: its own geometry, and the machine's options (--data-root, ...).
-
-    A packed file keeps its size, unless another was asked for by name: crops may be smaller than the images.
-    """
-    from ssl_ce.cli.data import make_data_options
-
-    settings = recipe.data
-    default_size = settings.size or int(recipe.method["size"])
-    own = {"default_size": default_size, "fit": settings.fit, "data_seed": settings.split_seed}
-    return make_data_options({**data, **own})
-
-
 def _default_out(recipe: str, source: str) -> Path:
     """runs/RECIPE-DATA: the names of both, without folders and suffixes."""
     path = Path(source)
@@ -196,24 +167,18 @@ def _default_out(recipe: str, source: str) -> Path:
     return Path("runs") / f"{Path(recipe).stem}-{name.removesuffix('.pack') or 'images'}"
 
 
-def _check_same(own: Recipe, wanted: Recipe, path: Path) -> None:
+def _check_same(own: Recipe, wanted: Recipe, path: Path, options: DataOptions) -> None:
     """A run goes on only under the recipe it was begun with; where it runs may differ."""
-    ours = _flat(own.model_dump(mode="json", exclude={"device", "summary"}))
-    theirs = _flat(wanted.model_dump(mode="json", exclude={"device", "summary"}))
-    differing = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
-    if differing:
-        key = differing[0]
+    from ssl_ce.pretraining.recipe import for_images
+    from ssl_ce.suites.running import first_difference, open_train_images
+
+    if first_difference(own, wanted) is None:
+        return
+    # What a recipe leaves to its images (the number of classes), a run has in its own.
+    found = first_difference(own, for_images(wanted, open_train_images(wanted, options)))
+    if found is not None:
+        key, ours, theirs = found
         raise UserError(
-            f"{path} was begun with {key} = {ours.get(key)} and the recipe now says {theirs.get(key)}. Go on without a "
+            f"{path} was begun with {key} = {ours} and the recipe now says {theirs}. Go on without a "
             f"recipe (ce pretrain --resume {path}), or start anew in another folder."
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -6,8 +6,8 @@ import torch
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.data.packing import Subset
-from ssl_ce.metrics import hole_metrics
 from ssl_ce.methods.base import Batch, Method
+from ssl_ce.metrics import hole_metrics
 from ssl_ce.randomness import derive_seed, sample_order
 
 _BATCH = 128

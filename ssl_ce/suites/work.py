@@ -1,0 +1,68 @@
+"""What a worker does: one pretraining, or one subject under one protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ssl_ce.devices import choose_device
+from ssl_ce.evaluators import evaluators
+from ssl_ce.evaluators.base import Env
+from ssl_ce.evaluators.judge import judge
+from ssl_ce.pretraining.loop import Progress, pretrain
+from ssl_ce.pretraining.run import RunDirectory
+from ssl_ce.records.store import RecordStore
+from ssl_ce.settings import parse
+from ssl_ce.suites.cells import Cell, EvaluationCell, PretrainCell
+from ssl_ce.suites.evaluations import open_sets
+from ssl_ce.suites.executor import Report
+from ssl_ce.suites.running import hooks_for, open_train_images
+
+# Seconds between two reports: a terminal shows no more, and a pipe is not a log.
+_PAUSE = 0.2
+
+
+def run_cell(cell: Cell, report: Callable[[Report], None]) -> None:
+    """Run `cell` here and now, leaving its run directory or its records. Raises what its work raises."""
+    calm = _calmly(report)
+    if isinstance(cell, PretrainCell):
+        _pretrain(cell, calm)
+    else:
+        _evaluate(cell, calm)
+
+
+def _pretrain(cell: PretrainCell, report: Callable[[Report], None]) -> None:
+    images = open_train_images(cell.recipe, cell.options)
+    losses = ""
+
+    def show(state: Progress) -> None:
+        nonlocal losses
+        logged = {name: value for name, value in state.numbers.items() if name.endswith("_loss")}
+        if logged:
+            losses = ", loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items())
+        report(Report(f"{state.images_per_second:,.0f} images/s{losses}", state.step, state.total))
+
+    begun = RunDirectory(cell.path).exists()
+    pretrain(cell.recipe, images, cell.path, resume=begun, hooks=hooks_for(cell.recipe, images, show))
+
+
+def _evaluate(cell: EvaluationCell, report: Callable[[Report], None]) -> None:
+    evaluator_class = evaluators.get(cell.evaluator)
+    evaluator = evaluator_class(parse(evaluator_class.Config, cell.config, cell.label))
+    data = open_sets(evaluator, cell.sets)
+    env = Env(seed=cell.seed, device=choose_device(cell.device), say=lambda message: report(Report(message)))
+    judge(evaluator, [cell.reference], data, env, RecordStore(cell.results).append)
+
+
+def _calmly(report: Callable[[Report], None]) -> Callable[[Report], None]:
+    """The same, now and then; the last step is always told."""
+    last = -_PAUSE
+
+    def pass_on(message: Report) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PAUSE or (message.step is not None and message.step == message.total):
+            last = now
+            report(message)
+
+    return pass_on

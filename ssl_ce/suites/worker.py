@@ -1,0 +1,103 @@
+"""The process that runs cells for `LocalExecutor`. It imports torch only after it knows its share of the cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ssl_ce.errors import MachineError, SslCeError, Stopped
+from ssl_ce.suites.executor import MEMORY_ADVICE, Outcome, Report
+
+if TYPE_CHECKING:
+    from ssl_ce.suites.cells import Cell
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def serve(connection: Connection, threads: int) -> None:
+    """Run the cells that come through `connection` until None comes, or nobody is left at the other end.
+
+    SIGTERM stops a cell: a pretraining saves first. SIGINT is for the process that started this one, which passes it
+    on; a process group of its own keeps the terminal from doing so twice.
+    """
+    with suppress(OSError):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _terminate)
+    for name in _THREADS:
+        os.environ[name] = str(threads)
+    with suppress(_Terminated, EOFError, OSError):
+        while (cell := connection.recv()) is not None:
+            outcome = perform(cell, _sender(connection))
+            connection.send(outcome)
+            if outcome.out_of_memory:
+                return
+
+
+def perform(cell: Cell, report: Callable[[Report], None]) -> Outcome:
+    """Run one cell here and now. Whatever goes wrong is in the outcome; nothing is raised."""
+    from ssl_ce.suites.work import run_cell
+
+    started = time.perf_counter()
+    outcome = Outcome("done")
+    try:
+        run_cell(cell, report)
+    except (_Terminated, Stopped) as stopped:
+        outcome = Outcome("stopped", str(stopped))
+    except SslCeError as error:
+        outcome = Outcome("failed", str(error))
+    except Exception as error:
+        outcome = _unforeseen(error)
+    return Outcome(
+        outcome.status,
+        outcome.message,
+        outcome.trace,
+        time.perf_counter() - started,
+        outcome.out_of_memory,
+    )
+
+
+class _Terminated(BaseException):
+    """SIGTERM came while nobody was there to save something first."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _sender(connection: Connection) -> Callable[[Report], None]:
+    alone = False
+
+    def send(report: Report) -> None:
+        nonlocal alone
+        try:
+            connection.send(report)
+        except OSError:
+            # Whoever waits for this cell is gone: save and stop, as if asked to.
+            if not alone:
+                alone = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return send
+
+
+def _unforeseen(error: Exception) -> Outcome:
+    text = str(error).lower()
+    exhausted = ("out of memory", "can't allocate memory", "alloc_failed")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in exhausted)):
+        return Outcome("failed", f"ran out of memory. {MEMORY_ADVICE}", out_of_memory=True)
+    if isinstance(error, OSError):
+        from ssl_ce.files import is_full
+
+        if is_full(error):
+            return Outcome("failed", str(MachineError(f"The disk is full ({error}). Free some space and run again.")))
+    first = str(error).strip().splitlines()[:1]
+    message = f"{type(error).__name__}: {first[0] if first else 'no message'}"
+    return Outcome("failed", message, trace=traceback.format_exc())
