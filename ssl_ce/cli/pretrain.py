@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,10 +162,14 @@ def _wanted_recipe(name: str, source: str | None, settings: list[str], data: dic
 
 
 def _default_out(recipe: str, source: str) -> Path:
-    """runs/RECIPE-DATA: the names of both, without folders and suffixes."""
-    path = Path(source)
+    """runs/RECIPE-DATA: the names of both, without folders and suffixes, and what filters the images."""
+    from ssl_ce.data.filters import split_filters
+
+    whole, filters = split_filters(source)
+    path = Path(whole)
     name = path.resolve().name if path.name in ("", "..") else path.name
-    return Path("runs") / f"{Path(recipe).stem}-{name.removesuffix('.pack') or 'images'}"
+    parts = [Path(recipe).stem, name.removesuffix(".pack") or "images", *re.findall(r"\w+", filters.where)]
+    return Path("runs") / "-".join([*parts, *([str(filters.count)] if filters.count is not None else [])])
 
 
 def _check_same(own: Recipe, wanted: Recipe, path: Path, options: DataOptions) -> None:

@@ -54,6 +54,7 @@ def stopped_at(monkeypatch):
         ("quickstart", "photos/", "runs/quickstart-photos"),
         ("mine/small.yaml", "photos.pack", "runs/small-photos"),
         ("quickstart", ".", "runs/quickstart-flat"),
+        ("quickstart", "'photos/?where=left&count=8'", "runs/quickstart-photos-left-8"),
     ],
 )
 def test_a_run_is_named_after_recipe_and_images_unless_told(ce, photos, tmp_path, monkeypatch, recipe, data, run):
@@ -80,7 +81,7 @@ def test_options_are_written_into_the_resolved_recipe(ce, photos):
     assert recipe["optim"]["epochs"] is None
     assert (recipe["optim"]["lr"], recipe["optim"]["batch_size"]) == (0.002, 8)
     assert recipe["data"] == {
-        "source": "photos", "split": "train", "size": 40, "fit": "pad", "flip": False, "split_seed": 3,
+        "source": "photos", "split": "train", "size": 40, "fit": "pad", "flip": False, "held_out": 0, "split_seed": 3,
     }  # fmt: skip
     assert manifest_of("a")["data"]["size"] == [40, 40]
 
