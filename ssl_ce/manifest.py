@@ -7,6 +7,7 @@ import resource
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -59,8 +60,17 @@ def device_name(device: str) -> str:
     return f"{_cpu_model()}, {torch.get_num_threads()} threads"
 
 
+def reset_peak_memory() -> None:
+    """Begin to measure `peak_memory_mb` anew, where the system can (Linux): for one thing after another."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MiB (file-backed pages included)."""
+    """Peak resident memory of this process since `reset_peak_memory`, in MiB (file-backed pages included)."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)
 

@@ -97,7 +97,7 @@ def benchmark(
         from ssl_ce.suites.estimate import estimates
 
         with status_line("timing a step of each method"):
-            seconds = estimates(plan, found, records)
+            seconds = estimates(plan, {cell.key for cell in cells}, found, records)
         _print_cells(console, cells, found, seconds)
         return
     executor = LocalExecutor(jobs)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,14 +87,11 @@ def split_filters(reference: str) -> tuple[str, Filters]:
     target, mark, query = reference.rpartition("?")
     if not mark or Path(reference).expanduser().exists():
         return reference, Filters()
-    try:
-        options = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
-    except ValueError:
-        options = []
-    if not target or not options:
+    pairs = [option.partition("=") for option in query.split("&")]
+    if not target or not all(equals and name for name, equals, _ in pairs):
         raise UserError(f"There is no image set '{reference}': write what follows '?' as in {_FORM}.")
     given: dict[str, str] = {}
-    for option, value in options:
+    for option, _, value in pairs:
         if option not in ("where", "count"):
             raise unknown(f"option of '{target}'", option, ("where", "count"))
         if option in given:

@@ -60,6 +60,8 @@ class Evaluator(Protocol):
         Its settings, a frozen `Settings` model; the command line fills it from --set and --holes.
     needs
         What it needs of a subject and of the data.
+    metrics
+        Names of the metrics that its records may carry, headline first; "accuracy_k*" stands for all of that form.
     floors
         References of the subjects that stand in every table unless refused. "{init}" stands for the untrained
         twin of each learned subject.
@@ -69,6 +71,7 @@ class Evaluator(Protocol):
     version: ClassVar[int]
     Config: ClassVar[type[Settings]]
     needs: ClassVar[Needs]
+    metrics: ClassVar[tuple[str, ...]]
     floors: ClassVar[tuple[str, ...]]
 
     def __init__(self, config: Any) -> None: ...

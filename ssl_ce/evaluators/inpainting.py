@@ -52,6 +52,7 @@ class Inpainting:
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = InpaintingConfig
     needs: ClassVar[Needs] = Needs("fill")
+    metrics: ClassVar[tuple[str, ...]] = ("psnr", "l1", "l2", "ssim", "psnr_of_mean_l2")
     floors: ClassVar[tuple[str, ...]] = ("mean-color", "telea")
 
     def __init__(self, config: InpaintingConfig) -> None:
@@ -76,7 +77,13 @@ class Inpainting:
         """Whether the subject can fill these holes at this size: it fills one image of each strategy."""
         if data.test.size is None:
             raise UserError("Inpainting is scored on packed images; pack the test set first.")
-        if not isinstance(subject, Nearest):
+        if isinstance(subject, Nearest):
+            if data.train is not None and data.train.fingerprint == data.test.fingerprint:
+                raise UserError(
+                    f"'{subject.name}' would find every test image in its own index: the train and test images are the "
+                    "same. Give others to search, with --index."
+                )
+        else:
             for strategy in self.config.holes:
                 indices = torch.arange(1)
                 _inpainter(subject).fill(data.test.read(indices), self.holes(strategy, indices, 0, data.test.size))

@@ -58,6 +58,7 @@ class Knn:
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = KnnConfig
     needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "top5", "accuracy_k*")
     floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
 
     def __init__(self, config: KnnConfig) -> None:

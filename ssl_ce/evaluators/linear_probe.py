@@ -79,6 +79,7 @@ class LinearProbe:
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = LinearProbeConfig
     needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "top5", "accuracy_sd", "log_loss")
     floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
 
     def __init__(self, config: LinearProbeConfig) -> None:

@@ -1,4 +1,4 @@
-"""A cheap look at the features while they are learnt: k-NN accuracy on held-out *train* images."""
+"""A cheap look at the features while they are learnt: k-NN accuracy of some *train* images among others."""
 
 from __future__ import annotations
 

@@ -11,12 +11,16 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
+from ssl_ce.holes import draw
 from ssl_ce.methods.base import Batch
 from ssl_ce.methods.encoder_decoder import initial_weights
 from ssl_ce.methods.masking import Byte, HolesConfig, Masking
 from ssl_ce.networks.encoder import EncoderConfig, build_encoder
 from ssl_ce.networks.vit import PatchDecoder, PatchEncoder
 from ssl_ce.settings import Settings
+
+# Holes that are drawn to see whether any patch stays whole.
+_TRIED = 64
 
 
 class PatchDecoderConfig(Settings):
@@ -32,8 +36,8 @@ class MaeConfig(Settings):
     Attributes
     ----------
     holes
-        The region strategy. `patches` with 75 % missing is MAE's own, on a grid as fine as the encoder's. Under any
-        other, each patch that a hole touches is missing as a whole.
+        The region strategy. `patches` with 75 % missing is MAE's own; without `cells` among its options, its grid is
+        the encoder's. Under any other, each patch that a hole touches is missing as a whole.
     normalize_patches
         Predict each patch less its mean, over its standard deviation (the paper's best features). Such a network
         fills no holes: the patch's mean is part of what is missing.
@@ -65,8 +69,6 @@ class Mae:
 
     def __init__(self, config: MaeConfig, seed: int = 0) -> None:
         self.config = config
-        config.holes.check(config.size)
-        self.default_holes = (config.holes.strategy, config.holes.options)
         self.capabilities = frozenset({"encode"} if config.normalize_patches else {"encode", "fill"})
         with initial_weights(seed):
             encoder = build_encoder(config.encoder, config.size)
@@ -79,13 +81,17 @@ class Mae:
             decoder = PatchDecoder(channels, config.decoder.channels, encoder.side, encoder.patch, config.decoder.depth)
         self.encoder = encoder
         self.patch = encoder.patch
+        self.holes = _on_the_grid(config.holes, encoder.side)
+        self.holes.check(config.size)
+        self.default_holes = (self.holes.strategy, self.holes.options)
+        self._refuse_blindness()
         self.networks: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder}
         self.players = {"autoencoder": ("encoder", "decoder")}
         self.masking = Masking(encoder.input, config.mean_fill)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """Images in [-1, 1] (n, 3, size, size), their holes, and the numbers of the patches that are whole."""
-        return self._inputs(batch.images, self.config.holes.draw(batch, self.config.size))
+        return self._inputs(batch.images, self.holes.draw(batch, self.config.size))
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Adds `predicted`, float32 (n, patches, 3 x patch²): values in [-1, 1], unless patches are normalised."""
@@ -118,10 +124,26 @@ class Mae:
         """Complete uint8 images (n, 3, size, size) under bool holes, True = missing; the context stays bit for bit."""
         return self.masking.complete(images, holes, self.reconstruct(images, holes))
 
+    def _refuse_blindness(self) -> None:
+        """Raise `UserError` if holes of this strategy touch every patch: nothing could be learnt from nothing."""
+        size = self.config.size
+        holes = draw(self.holes.strategy, torch.arange(_TRIED), size, size, self.holes.options)
+        if bool(F.max_pool2d(holes.float(), self.patch).all()):
+            raise UserError(
+                f"With patches of {self.patch} pixels, '{self.holes.strategy}' holes {dict(self.holes.options)} leave "
+                "no patch of an image whole. Take smaller patches (encoder.patch) or fewer, larger holes."
+            )
+
     def _inputs(self, images: Tensor, holes: Tensor) -> dict[str, Tensor]:
         missing = F.max_pool2d(holes.float(), self.patch).flatten(1) > 0.5
         inputs = self.masking.inputs(images, holes)
         return {"images": inputs["images"], "holes": holes, "missing": missing, "visible": visible_patches(missing)}
+
+
+def _on_the_grid(holes: HolesConfig, side: int) -> HolesConfig:
+    if holes.strategy != "patches" or "cells" in holes.options:
+        return holes
+    return holes.model_copy(update={"options": {**holes.options, "cells": side}})
 
 
 def visible_patches(missing: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ class PatchDecoder(nn.Module):
     def __init__(self, inputs: int, channels: int, side: int, patch: int, depth: int) -> None:
         super().__init__()
         heads = max(1, channels // _CHANNELS_A_HEAD)
-        if channels % (4 * heads):
+        if channels % _CHANNELS_A_HEAD:
             raise UserError(f"The patch decoder's channels are a multiple of {_CHANNELS_A_HEAD}, not {channels}.")
         self.embed = nn.Linear(inputs, channels)
         self.absent = nn.Parameter(torch.zeros(1, 1, channels))

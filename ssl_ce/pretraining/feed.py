@@ -14,6 +14,9 @@ from ssl_ce.data.views import random_crop, random_flip
 from ssl_ce.methods.base import Batch
 from ssl_ce.randomness import sample_keys, sample_order
 
+# Pixels, indices, labels, and the epoch.
+_Read = tuple[Tensor, Tensor, Tensor | None, int]
+
 # A packed set is kept in GPU memory if it takes at most this share of what is free.
 _RESIDENT_SHARE = 0.5
 
@@ -46,7 +49,7 @@ class Feed:
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
         """The batches of steps `first_step` (from 0) to `last_step`, the next one read while this one is used."""
         with ThreadPoolExecutor(1, "feed") as reader:
-            pending: Future[tuple[Tensor, Tensor, int]] | None = None
+            pending: Future[_Read] | None = None
             order: tuple[int, Tensor] | None = None
             for step in range(first_step, last_step + 1):
                 following = None
@@ -72,25 +75,23 @@ class Feed:
             "source": images.source,
         }
 
-    def _read(self, indices: Tensor, epoch: int) -> tuple[Tensor, Tensor, int]:
+    def _read(self, indices: Tensor, epoch: int) -> _Read:
+        labels = None
+        if self.images.task == "classes":
+            labels = torch.from_numpy(self.images.targets(indices)).to(self.device)
         if self._resident is not None:
-            return self._resident[indices.to(self.device)], indices.to(self.device), epoch
+            return self._resident[indices.to(self.device)], indices.to(self.device), labels, epoch
         pixels = self.images.read(indices)
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-        return pixels, indices.to(self.device), epoch
+        return pixels, indices.to(self.device), labels, epoch
 
-    def _view(self, pixels: Tensor, indices: Tensor, epoch: int) -> Batch:
+    def _view(self, pixels: Tensor, indices: Tensor, labels: Tensor | None, epoch: int) -> Batch:
         if pixels.shape[-1] != self.size or pixels.shape[-2] != self.size:
             pixels = random_crop(pixels, sample_keys(self.seed, epoch, indices, "crop"), self.size)
         if self.flip:
             pixels = random_flip(pixels, sample_keys(self.seed, epoch, indices, "flip"))
-        return Batch(pixels, indices, self.seed, epoch, self._labels(indices))
-
-    def _labels(self, indices: Tensor) -> Tensor | None:
-        if self.images.task != "classes":
-            return None
-        return torch.from_numpy(self.images.targets(indices)).to(self.device)
+        return Batch(pixels, indices, self.seed, epoch, labels)
 
     def _load_resident(self) -> Tensor | None:
         if self.device.type != "cuda" or self.images.size is None:

@@ -44,24 +44,31 @@ class HeldOut:
         The method's networks are in evaluation mode. Names begin with `held_out_`.
         """
         sums: dict[str, float] = {}
+        psnr: list[float] = []
         for start in range(0, len(self.images), _BATCH):
             indices = torch.arange(start, min(start + _BATCH, len(self.images)))
-            for name, value in self._of(method, indices).items():
-                sums[name] = sums.get(name, 0.0) + value * len(indices)
-        return {f"held_out_{name}": value / len(self.images) for name, value in sums.items()}
+            batch = self._batch(indices)
+            outputs = method.forward(method.prepare(batch))
+            for player in method.players:
+                loss, logs = method.loss(player, outputs)
+                for name, value in {f"{player}_loss": loss, **logs}.items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * len(indices)
+            if "fill" in method.capabilities and "holes" in outputs:
+                psnr += _psnr(method, batch.images, outputs["holes"])
+        numbers = {f"held_out_{name}": value / len(self.images) for name, value in sums.items()}
+        return numbers | ({"held_out_psnr": sum(psnr) / len(psnr)} if psnr else {})
 
-    def _of(self, method: Method, indices: torch.Tensor) -> dict[str, float]:
+    def _batch(self, indices: torch.Tensor) -> Batch:
         pixels = self.images.read(indices)
         top, left = ((length - self.size) // 2 for length in pixels.shape[2:])
         pixels = pixels[..., top : top + self.size, left : left + self.size].to(self.device)
         labels = torch.from_numpy(self.images.targets(indices)).to(self.device)
-        batch = Batch(pixels, indices.to(self.device), self.seed, 0, labels if self.images.task == "classes" else None)
-        outputs = method.forward(method.prepare(batch))
-        values: dict[str, float] = {}
-        for player in method.players:
-            loss, logs = method.loss(player, outputs)
-            values |= {f"{player}_loss": loss.item(), **{name: log.item() for name, log in logs.items()}}
-        if "fill" in method.capabilities and "holes" in outputs:
-            filled = method.fill(pixels, outputs["holes"]).cpu()
-            values["psnr"] = float(hole_metrics(filled, pixels.cpu(), outputs["holes"].cpu())["psnr"].mean())
-        return values
+        return Batch(pixels, indices.to(self.device), self.seed, 0, labels if self.images.task == "classes" else None)
+
+
+def _psnr(method: Method, images: torch.Tensor, holes: torch.Tensor) -> list[float]:
+    """Of each image that has a hole: corruption may happen to spare one."""
+    torn = holes.flatten(1).any(1)
+    images, holes = images[torn], holes[torn]
+    found: list[float] = hole_metrics(method.fill(images, holes).cpu(), images.cpu(), holes.cpu())["psnr"].tolist()
+    return found

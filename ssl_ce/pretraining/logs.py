@@ -20,7 +20,7 @@ class Log:
     folder
         The run directory.
     start
-        Rows after this step are cut away first: they belong to work that was lost.
+        Rows after this step are cut away first: they belong to work that was lost. -1 leaves none.
     tensorboard
         Write `tensorboard/` too. Needs the extra; `tensorboard_missing()` tells.
     """
@@ -35,7 +35,7 @@ class Log:
         if tensorboard and not tensorboard_missing():
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start > 0 else None)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row. A column that is new is added to the file's header; earlier rows leave it empty."""

@@ -124,7 +124,8 @@ class _Training:
     def go(self) -> Path:
         self._set_up()
         self.started, first = time.perf_counter(), self.step
-        log = Log(self.run.path, self.step, self.recipe.log.tensorboard)
+        # Before the first checkpoint nothing is kept, not even what was seen before the first step.
+        log = Log(self.run.path, self.saved_step, self.recipe.log.tensorboard)
         try:
             with stop_signals() as stop:
                 if self.step == 0:

@@ -16,7 +16,8 @@ def make_optimizers(method: Method, config: OptimConfig) -> dict[str, Optimizer]
     """{player: its optimiser}. Each group remembers its base rate under "base_lr"."""
     for player in config.players:
         if player not in method.players:
-            raise UserError(f"optim.players names '{player}'; the method's players are {', '.join(method.players)}.")
+            known = f"players are {', '.join(method.players)}" if method.players else "method has no players"
+            raise UserError(f"optim.players names '{player}'; the recipe's {known}.")
     return {player: _make_optimizer(method, player, config) for player in method.players}
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,18 @@ class RunDirectory:
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / RECIPE).is_file()
+
+    def saved(self) -> bool:
+        """Whether a checkpoint is there to go on from."""
+        return (self.path / CHECKPOINT).is_file()
+
+    def forget(self) -> None:
+        """Take away what a run left that was begun and never saved, so that it can be begun again."""
+        if self.exists() and not self.saved():
+            for name in (RECIPE, INITIAL_ENCODER, "log.csv"):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+            shutil.rmtree(self.path / "samples", ignore_errors=True)
 
     def begin(self, recipe: Recipe, encoder: nn.Module) -> None:
         """Make the directory with its recipe and the untrained encoder. Refuses one that holds anything."""

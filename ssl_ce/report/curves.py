@@ -19,7 +19,7 @@ _NAMES = {
     "log_d_real": "log D(x), true images",
     "log_d_filled": "log D(F(x)), filled images",
     "held_out_psnr": "PSNR of held-out holes (dB)",
-    "online_knn": "k-NN accuracy, held-out train images",
+    "online_knn": "k-NN accuracy, train images",
     "images_per_second": "images/s",
 }
 
@@ -51,27 +51,27 @@ def draw_curves(path: Path, runs: Mapping[str, Path], quantities: Sequence[str])
     """
     from matplotlib.figure import Figure
 
+    logged = {label: _columns(run) for label, run in runs.items()}
+    for quantity in quantities:
+        if not any(quantity in columns for columns in logged.values()):
+            everything = list(dict.fromkeys(name for columns in logged.values() for name in columns))
+            raise unknown("quantity in these logs", quantity, everything)
     figure = Figure(figsize=(4.8 * len(quantities), 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(quantities)))
     for panel, quantity in zip(axes, quantities, strict=True):
-        drawn = 0
         for number, (label, run) in enumerate(runs.items()):
-            try:
-                steps, values = read_curve(run, quantity)
-            except UserError:
-                if len(runs) == 1:
-                    raise
-                continue
-            panel.plot(steps, values, label=label, color=f"C{number}", linewidth=1.4)
-            drawn += 1
-        if not drawn:
-            raise UserError(f"None of these runs logged '{quantity}'. Look at the columns of a run's log.csv.")
+            if quantity in logged[label]:
+                panel.plot(*read_curve(run, quantity), label=label, color=f"C{number}", linewidth=1.4)
         panel.set(xlabel="step", title=_NAMES.get(quantity, quantity.replace("_", " ")))
         panel.title.set_fontsize(10)
         panel.grid(alpha=0.3)
         if quantity.startswith("log_d"):
-            panel.axhline(np.log(0.5), color="0.4", linestyle="--", linewidth=1, label="undecided: log ½")
-    axes[0].legend(fontsize=8)
+            # Where the discriminator cannot tell.
+            panel.axhline(np.log(0.5), color="0.4", linestyle="--", linewidth=1)
+            panel.annotate("log ½", (1.0, np.log(0.5)), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    lines = {line.get_label(): line for panel in axes for line in panel.get_lines() if line.get_label() in runs}
+    axes[0].legend([lines[label] for label in runs if label in lines], [label for label in runs if label in lines],
+                   fontsize=8)  # fmt: skip
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 

@@ -66,13 +66,13 @@ def run_suite(
     Raises
     ------
     UserError
-        If another process runs a suite with these results.
+        If another process runs a suite with these results or runs.
     Stopped
         On SIGINT or SIGTERM, after the running cells have saved and stopped.
     """
     done = {key for key, state in states.items() if state.kind == "done"}
     waiting = [cell for cell in cells if cell.key not in done]
-    with _alone(plan.results), stop_signals() as stop:
+    with _alone(plan.results), _alone(plan.runs), stop_signals() as stop:
         write_text(plan.results / "suite.yaml", dump_suite(plan.suite))
         outcomes = run_cells(waiting, executor, finished=done, notify=notify, stopping=lambda: bool(stop))
     by_key = {cell.key: cell for cell in waiting}
@@ -97,15 +97,15 @@ def finish(plan: Plan, outcomes: dict[str, Outcome]) -> Finished:
 
 
 @contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    """Nobody else runs a suite into `results` meanwhile: two would begin the same runs."""
-    results.mkdir(parents=True, exist_ok=True)
-    with (results / ".lock").open("w") as file:
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else runs a suite into `folder` meanwhile: two would begin the same cells."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"Another ce benchmark is at work in {results}. Wait for it, or take other --results and --runs."
+                f"Another ce benchmark is at work in {folder}. Wait for it, or take other --results and --runs."
             ) from error
         yield
 

@@ -36,6 +36,10 @@ class PretrainCell:
         The run's directory.
     options
         How its images are opened, beyond what the recipe says.
+    fingerprint
+        Of the images that it trains on.
+    entry_name
+        The key of its entry in the suite's file.
     needs
         Keys of the cells that must be done before.
     """
@@ -45,6 +49,8 @@ class PretrainCell:
     recipe: Recipe
     path: Path
     options: DataOptions
+    fingerprint: str
+    entry_name: str
     needs: tuple[str, ...] = ()
 
     @property
@@ -113,12 +119,13 @@ Cell = PretrainCell | EvaluationCell
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite, in its order, checked; pretrainings first."""
+    """All cells of a suite, in its order, checked; pretrainings first. `results` and `runs` are its own folders."""
 
     suite: Suite
     pretrainings: tuple[PretrainCell, ...]
     evaluations: tuple[EvaluationCell, ...]
     results: Path
+    runs: Path
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,8 +27,10 @@ _CPU_BATCH = 8
 _GPU_BATCH = 64
 
 
-def estimates(plan: Plan, states: Mapping[str, State], records: Iterable[Record]) -> dict[str, float | None]:
-    """{key: seconds} that each cell will still take with the machine for itself; None where nothing is known.
+def estimates(
+    plan: Plan, chosen: Collection[str], states: Mapping[str, State], records: Iterable[Record]
+) -> dict[str, float | None]:
+    """{key: seconds} that each of the `chosen` cells will still take, one after another; None where nothing is known.
 
     A pretraining goes by the images a second of a finished run of the suite with the same method, or by one step that
     is tried now. An evaluation goes by the records of its protocol: the median of seconds for each image judged.
@@ -39,15 +41,17 @@ def estimates(plan: Plan, states: Mapping[str, State], records: Iterable[Record]
             timed.setdefault(_kind(cell.recipe), rate)
     found: dict[str, float | None] = {}
     for cell in plan.pretrainings:
+        if cell.key not in chosen:
+            continue
         state = states[cell.key]
         if state.kind == "done":
             found[cell.key] = 0.0
             continue
         if _kind(cell.recipe) not in timed:
             timed[_kind(cell.recipe)] = try_step(cell.recipe)
-        total = _images_of(cell)
         left = 1 - state.step / state.total if state.total else 1.0
-        found[cell.key] = total * left / timed[_kind(cell.recipe)]
+        rate = timed[_kind(cell.recipe)]
+        found[cell.key] = _images_of(cell) * left / rate if rate else None
     paces = _paces(records)
     for evaluation in plan.evaluations:
         done = states[evaluation.key].kind == "done"
@@ -57,7 +61,19 @@ def estimates(plan: Plan, states: Mapping[str, State], records: Iterable[Record]
 
 
 def try_step(recipe: Recipe) -> float:
-    """Images a second of one training step of the recipe, after one to warm up, on random images."""
+    """Images a second of one training step of the recipe, after one to warm up, on random images.
+
+    0 if the step finds too little memory.
+    """
+    try:
+        return _try_step(recipe)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        return 0.0
+
+
+def _try_step(recipe: Recipe) -> float:
     device = choose_device(recipe.device)
     method = build_method(recipe.method, recipe.seed)
     for network in method.networks.values():
@@ -92,7 +108,7 @@ def try_step(recipe: Recipe) -> float:
 def _images_of(cell: PretrainCell) -> int:
     """How many images its whole pretraining shows."""
     optim = cell.recipe.optim
-    images = len(open_train_images(cell.recipe, cell.options))
+    images = len(open_train_images(cell.recipe, cell.options)) - cell.recipe.data.held_out
     batch = min(optim.batch_size, images)
     return batch * (optim.steps or (optim.epochs or 0) * (images // batch))
 

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -19,11 +20,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from ssl_ce.suites.cells import Cell
-
-MEMORY_ADVICE = (
-    "Take a smaller batch (--set settings.optim.batch_size=N), half the precision (--set settings.precision=bf16), "
-    "or fewer --jobs"
-)
 
 
 @dataclass(frozen=True)
@@ -36,15 +32,15 @@ class Outcome:
         "done"; "failed", with the reason in `message`; or "stopped" on request, after saving.
     trace
         The traceback of an error that nobody foresaw.
-    out_of_memory
-        Its process is not to be used again.
+    spoilt
+        What went wrong may go on in this process (no memory, a device that failed): it is not to be used again.
     """
 
     status: Literal["done", "failed", "stopped"]
     message: str = ""
     trace: str = ""
     seconds: float = 0.0
-    out_of_memory: bool = False
+    spoilt: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,21 +117,29 @@ class LocalExecutor:
             worker.close()
 
     def _run(self, cell: Cell, report: Callable[[Report], None]) -> Outcome:
-        with self._lock:
-            if self._stopping:
-                return Outcome("stopped")
-            worker = self._idle.pop() if self._idle else _Worker(self._threads)
-            self._busy.add(worker)
-        outcome = worker.run(cell, report)
-        with self._lock:
-            self._busy.remove(worker)
-            if outcome is not None and not outcome.out_of_memory:
-                self._idle.append(worker)
+        try:
+            with self._lock:
+                if self._stopping:
+                    return Outcome("stopped")
+                worker = self._idle.pop() if self._idle else _Worker(self._threads)
+                self._busy.add(worker)
+            return self._run_on(worker, cell, report)
+        except Exception as error:  # no process could be started, or the cell not be sent: this cell's misfortune
+            return Outcome("failed", f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+    def _run_on(self, worker: _Worker, cell: Cell, report: Callable[[Report], None]) -> Outcome:
+        outcome = None
+        try:
+            outcome = worker.run(cell, report)
+        finally:
+            with self._lock:
+                self._busy.remove(worker)
+                if outcome is not None and not outcome.spoilt:
+                    self._idle.append(worker)
+            if outcome is not None and outcome.spoilt:
+                worker.close()
         if outcome is None:
-            code = worker.process.exitcode
-            return Outcome("stopped") if self._stopping else Outcome("failed", _death(code))
-        if outcome.out_of_memory:
-            worker.close()
+            return Outcome("stopped") if self._stopping else Outcome("failed", _death(worker.process.exitcode, cell))
         return outcome
 
 
@@ -178,9 +182,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _death(code: int | None) -> str:
+def memory_advice(cell: Cell) -> str:
+    """What to do about a cell that found too little memory; the same command with it tries the cell again."""
+    name = getattr(cell, "entry_name", "")
+    if not name:
+        return "Judge smaller images (--set data.size=N), or take fewer --jobs"
+    place = f"--set 'pretrain.{name}.settings.optim.batch_size=N'"
+    return f"Take a smaller batch ({place}), half the precision (precision=bf16 there), or fewer --jobs"
+
+
+def _death(code: int | None, cell: Cell) -> str:
     if code is None or code >= 0:
         return f"its process ended without an answer (exit code {code})"
     if -code == signal.SIGKILL:
-        return f"its process was killed (signal 9), probably for want of memory. {MEMORY_ADVICE}"
+        return f"its process was killed (signal 9), probably for want of memory. {memory_advice(cell)}"
     return f"its process was ended by {signal.Signals(-code).name} (signal {-code})"

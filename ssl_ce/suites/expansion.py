@@ -18,6 +18,8 @@ class Pretraining:
 
     Attributes
     ----------
+    entry
+        Its key in the suite's file.
     recipe
         The recipe's name or file.
     settings
@@ -27,6 +29,7 @@ class Pretraining:
     """
 
     name: str
+    entry: str
     recipe: str
     settings: Mapping[str, Any]
     variables: Mapping[str, Any]
@@ -101,7 +104,7 @@ def _matrix(suite: Suite, key: str, entry: PretrainEntry) -> Iterator[Pretrainin
         if "seed" in {**suite.settings, **entry.settings}:
             raise UserError(f"In {where}: 'seed' is not among the settings; name the seeds under 'seeds'.")
         settings = fill(_after(suite.settings, entry.settings), {**variables, "name": name}, f"{where}, settings")
-        yield Pretraining(name, str(fill(entry.recipe, axes, f"{where}, recipe")), settings, variables)
+        yield Pretraining(name, key, str(fill(entry.recipe, axes, f"{where}, recipe")), settings, variables)
 
 
 def _is_plain(name: str) -> bool:

@@ -13,6 +13,7 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
 from ssl_ce.errors import UserError
 from ssl_ce.files import check_folder
+from ssl_ce.pretraining.held_out import hold_out
 from ssl_ce.pretraining.recipe import Recipe, for_images, load_recipe
 from ssl_ce.suites.cells import Plan, PretrainCell
 from ssl_ce.suites.evaluations import plan_evaluations
@@ -71,7 +72,7 @@ def make_plan(
         say(f"looking at {cell.label}")
         _check_fits(cell, stand_ins, opened[cell.name])
     evaluations = plan_evaluations(suite, expanded, cells, stand_ins, results, device, options, say)
-    plan = Plan(suite, tuple(cells), tuple(evaluations), results)
+    plan = Plan(suite, tuple(cells), tuple(evaluations), results, runs / suite.name)
     check_tables(plan)
     return plan
 
@@ -97,7 +98,16 @@ def _pretrain_cell(
     except UserError as error:
         raise UserError(f"The pretraining '{pretraining.name}' does not fit its images: {error}") from error
     path = runs / suite.name / f"{pretraining.name}-s{seed}"
-    return PretrainCell(pretraining.name, seed, recipe, path, replace(options, progress=False))
+    trained_on, _ = hold_out(images, recipe.data.held_out, recipe.seed)
+    return PretrainCell(
+        name=pretraining.name,
+        seed=seed,
+        recipe=recipe,
+        path=path,
+        options=replace(options, progress=False),
+        fingerprint=trained_on.fingerprint,
+        entry_name=pretraining.entry,
+    )
 
 
 def _recipe(suite: Suite, pretraining: Pretraining, seed: int, device: str) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from itertools import combinations
 
 from ssl_ce.errors import UserError, unknown
@@ -22,19 +23,40 @@ def check_tables(plan: Plan) -> None:
     """Raise `UserError` for a published row that nothing in the suite measures, or several things do."""
     names = list(dict.fromkeys(cell.name for cell in plan.pretrainings))
     for table in plan.suite.tables:
-        evaluators.entry(table.evaluator)
+        metrics = evaluators.get(table.evaluator).metrics
+        if not any(fnmatchcase(table.metric, known) for known in metrics):
+            what = f"metric of {table.evaluator}"
+            raise UserError(
+                f"In suite {plan.suite.name}, table '{table.title}': {unknown(what, table.metric, metrics)}"
+            )
         if len({row.label for row in table.rows}) < len(table.rows):
             raise UserError(f"In suite {plan.suite.name}, table '{table.title}': two rows have one label.")
         for row, split in _places(table):
             where = f"In suite {plan.suite.name}, table '{table.title}', row '{row.label}'"
             if row.run is not None and row.run not in names:
                 raise UserError(f"{where}: {unknown('pretraining', row.run, names)}")
-            subjects = {row_name(plan, cell) for cell in _cells(plan, table, row, split)}
+            cells = _cells(plan, table, row, split)
+            _check_holes(where, table, cells)
+            subjects = {row_name(plan, cell) for cell in cells}
             if not subjects:
                 raise UserError(f"{where}: no {table.evaluator} of the suite on {split} images measures it.")
             if len(subjects) > 1:
                 named = ", ".join(sorted(subjects))
                 raise UserError(f"{where}: several subjects are measured ({named}). Say which with 'subject'.")
+
+
+def _check_holes(where: str, table: PublishedTable, cells: list[EvaluationCell]) -> None:
+    """An evaluator of fills leaves a record for each strategy: the table must mean one of them."""
+    wanted = table.variant.get("holes")
+    for cell in cells:
+        known = [str(name) for name in cell.config.get("holes") or ()]
+        if wanted is not None and wanted not in known:
+            raise UserError(f"{where}: {unknown('kind of holes that is measured', wanted, known)}")
+        if wanted is None and len(known) > 1:
+            raise UserError(
+                f"{where}: it is measured under several holes ({', '.join(known)}). Say which, as in variant: "
+                f"{{holes: {known[0]}}}."
+            )
 
 
 def published_sheets(findings: Findings) -> list[Sheet]:

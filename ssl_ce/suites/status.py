@@ -33,7 +33,7 @@ def states(plan: Plan, records: Iterable[Record]) -> dict[str, State]:
     Raises
     ------
     UserError
-        If a run directory holds a run of another recipe, or something else.
+        If a run directory holds a run of another recipe or of other images, or something else.
     """
     runs = {cell.key: _of_pretraining(cell) for cell in plan.pretrainings}
     found = list(records)
@@ -74,6 +74,8 @@ def _of_pretraining(cell: PretrainCell) -> State:
     if not run.exists():
         run.check_free()
         return State("to do")
+    if not run.saved():
+        return State("to do")  # nothing was learnt yet: it is begun anew, under whatever the suite says now
     own = run.recipe()
     if (found := first_difference(own, cell.recipe)) is not None:
         key, ours, theirs = found
@@ -82,6 +84,11 @@ def _of_pretraining(cell: PretrainCell) -> State:
             "Take another --runs (and --results), or delete that folder."
         )
     manifest = run.manifest()
+    if manifest.get("data", {}).get("fingerprint", cell.fingerprint) != cell.fingerprint:
+        raise UserError(
+            f"{cell.path} was trained on other images than {cell.recipe.data.source} holds now. "
+            "Restore them, take another --runs (and --results), or delete that folder."
+        )
     if manifest.get("done") and is_run(cell.path):
         return State("done")
     return State("begun", int(manifest.get("step", 0)), int(manifest.get("total_steps", 0)))

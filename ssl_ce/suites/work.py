@@ -42,8 +42,9 @@ def _pretrain(cell: PretrainCell, report: Callable[[Report], None]) -> None:
             losses = ", loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items())
         report(Report(f"{state.images_per_second:,.0f} images/s{losses}", state.step, state.total))
 
-    begun = RunDirectory(cell.path).exists()
-    pretrain(cell.recipe, images, cell.path, resume=begun, hooks=hooks_for(cell.recipe, images, show))
+    run = RunDirectory(cell.path)
+    run.forget()
+    pretrain(cell.recipe, images, cell.path, resume=run.exists(), hooks=hooks_for(cell.recipe, images, show))
 
 
 def _evaluate(cell: EvaluationCell, report: Callable[[Report], None]) -> None:

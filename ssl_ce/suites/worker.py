@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ssl_ce.errors import MachineError, SslCeError, Stopped
-from ssl_ce.suites.executor import MEMORY_ADVICE, Outcome, Report
+from ssl_ce.manifest import reset_peak_memory
+from ssl_ce.suites.executor import Outcome, Report, memory_advice
 
 if TYPE_CHECKING:
     from ssl_ce.suites.cells import Cell
@@ -32,19 +34,23 @@ def serve(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
     for name in _THREADS:
-        os.environ[name] = str(threads)
+        # Whoever asked for fewer threads than its share gets them.
+        given = os.environ.get(name, "")
+        os.environ[name] = str(min(threads, int(given)) if given.isdecimal() and int(given) else threads)
     with suppress(_Terminated, EOFError, OSError):
         while (cell := connection.recv()) is not None:
             outcome = perform(cell, _sender(connection))
             connection.send(outcome)
-            if outcome.out_of_memory:
+            if outcome.spoilt:
                 return
+            _release()
 
 
 def perform(cell: Cell, report: Callable[[Report], None]) -> Outcome:
     """Run one cell here and now. Whatever goes wrong is in the outcome; nothing is raised."""
     from ssl_ce.suites.work import run_cell
 
+    reset_peak_memory()
     started = time.perf_counter()
     outcome = Outcome("done")
     try:
@@ -54,13 +60,13 @@ def perform(cell: Cell, report: Callable[[Report], None]) -> Outcome:
     except SslCeError as error:
         outcome = Outcome("failed", str(error))
     except Exception as error:
-        outcome = _unforeseen(error)
+        outcome = _unforeseen(error, cell)
     return Outcome(
         outcome.status,
         outcome.message,
         outcome.trace,
         time.perf_counter() - started,
-        outcome.out_of_memory,
+        outcome.spoilt,
     )
 
 
@@ -88,11 +94,18 @@ def _sender(connection: Connection) -> Callable[[Report], None]:
     return send
 
 
-def _unforeseen(error: Exception) -> Outcome:
+def _release() -> None:
+    """Give back the GPU memory that torch keeps for later, which other workers may need now."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _unforeseen(error: Exception, cell: Cell) -> Outcome:
     text = str(error).lower()
     exhausted = ("out of memory", "can't allocate memory", "alloc_failed")
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in exhausted)):
-        return Outcome("failed", f"ran out of memory. {MEMORY_ADVICE}", out_of_memory=True)
+        return Outcome("failed", f"ran out of memory. {memory_advice(cell)}", spoilt=True)
     if isinstance(error, OSError):
         from ssl_ce.files import is_full
 
@@ -100,4 +113,5 @@ def _unforeseen(error: Exception) -> Outcome:
             return Outcome("failed", str(MachineError(f"The disk is full ({error}). Free some space and run again.")))
     first = str(error).strip().splitlines()[:1]
     message = f"{type(error).__name__}: {first[0] if first else 'no message'}"
-    return Outcome("failed", message, trace=traceback.format_exc())
+    # A GPU whose context broke fails whatever comes next, so nothing comes next.
+    return Outcome("failed", message, trace=traceback.format_exc(), spoilt=True)

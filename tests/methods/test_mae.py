@@ -112,6 +112,19 @@ def test_its_own_mask_leaves_out_three_quarters_of_the_patches():
     assert inputs["visible"].shape == (3, 16)
 
 
+@pytest.mark.parametrize("patch", [2, 8])
+def test_its_own_mask_is_on_the_encoders_grid(patch: int):
+    method = method_of(encoder={**SMALL["encoder"], "patch": patch})
+    inputs = method.prepare(Batch(images_of(), torch.arange(3), 0, 0))
+    side = 32 // patch
+    assert inputs["missing"].sum(1).tolist() == [round(0.75 * side * side)] * 3
+
+
+def test_holes_that_touch_every_patch_are_refused():
+    with pytest.raises(UserError, match="leave no patch"):
+        method_of(encoder={**SMALL["encoder"], "patch": 16}, holes={"strategy": "patches", "options": {"cells": 16}})
+
+
 def test_normalised_patches_fill_nothing_and_a_convolutional_encoder_is_refused():
     method = method_of(normalize_patches=True)
     assert method.capabilities == {"encode"}

@@ -42,8 +42,10 @@ def test_a_panel_for_each_quantity_is_drawn(two_runs: dict[str, Path], tmp_path:
 def test_an_unknown_quantity_is_answered_with_the_closest(two_runs: dict[str, Path], tmp_path: Path):
     with pytest.raises(UserError, match="Did you mean held_out_psnr"):
         draw_curves(tmp_path / "c.png", {"plain": two_runs["plain"]}, ["held_out_psn"])
-    with pytest.raises(UserError, match="None of these runs logged 'kl'"):
-        draw_curves(tmp_path / "c.png", two_runs, ["kl"])
+    with pytest.raises(UserError, match=r"Did you mean log_d_real"):
+        draw_curves(tmp_path / "c.png", two_runs, ["log_d_rael"])
+    with pytest.raises(UserError, match=r"nowhere has no log\.csv"):
+        draw_curves(tmp_path / "c.png", {**two_runs, "nowhere": tmp_path / "nowhere"}, ["generator_loss"])
     with pytest.raises(UserError, match=r"has no log\.csv"):
         read_curve(tmp_path, "generator_loss")
     assert not (tmp_path / "c.png").exists()

@@ -55,7 +55,11 @@ def test_a_worker_that_is_killed_fails_its_own_cell_only(plan):
     ("error", "words", "exhausted"),
     [
         (MemoryError(), "ran out of memory. Take a smaller batch", True),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "settings.precision=bf16", True),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "pretrain.long.settings.optim.batch_size=N",
+            True,
+        ),
         (ValueError("odd\nsecond line"), "ValueError: odd", False),
     ],
 )
@@ -65,7 +69,7 @@ def test_what_goes_wrong_in_a_cell_is_its_outcome(plan, monkeypatch, error, word
 
     monkeypatch.setattr("ssl_ce.suites.work.pretrain", fail)
     outcome = perform(plan.pretrainings[0], lambda report: None)
-    assert (outcome.status, outcome.out_of_memory) == ("failed", exhausted)
+    assert (outcome.status, outcome.spoilt) == ("failed", True)
     assert words in outcome.message
     assert "second line" not in outcome.message
     assert ("Traceback" in outcome.trace) == (not exhausted)
