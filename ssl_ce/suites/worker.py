@@ -34,9 +34,7 @@ def serve(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
     for name in _THREADS:
-        # Whoever asked for fewer threads than its share gets them.
-        given = os.environ.get(name, "")
-        os.environ[name] = str(min(threads, int(given)) if given.isdecimal() and int(given) else threads)
+        os.environ[name] = str(fewest(threads, os.environ.get(name, "")))
     with suppress(_Terminated, EOFError, OSError):
         while (cell := connection.recv()) is not None:
             outcome = perform(cell, _sender(connection))
@@ -68,6 +66,11 @@ def perform(cell: Cell, report: Callable[[Report], None]) -> Outcome:
         time.perf_counter() - started,
         outcome.spoilt,
     )
+
+
+def fewest(share: int, asked: str) -> int:
+    """The threads of a process: its share of the cores, or fewer if the user asked for fewer ("4"; "" for nothing)."""
+    return min(share, int(asked)) if asked.isdecimal() and int(asked) else share
 
 
 class _Terminated(BaseException):

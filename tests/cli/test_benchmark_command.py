@@ -17,6 +17,7 @@ from ssl_ce.evaluators import evaluators
 from ssl_ce.evaluators.knn import Knn
 from ssl_ce.records.store import RecordStore
 from ssl_ce.suites.executor import LocalExecutor
+from ssl_ce.suites.worker import fewest
 
 TINY = {
     "method.encoder.width": 0.1,
@@ -141,6 +142,69 @@ def test_a_cell_that_fails_is_reported_and_stops_no_other(ce, inline, monkeypatc
     inline.clear()
     assert ce("benchmark tiny.yaml").code == 0
     assert len(inline) == 3
+
+
+def test_the_advice_for_a_lack_of_memory_can_be_followed(ce, inline, monkeypatch):
+    """A run that broke before its first checkpoint is begun anew under another batch size; its sibling stays."""
+    from ssl_ce.methods.context_encoder import ContextEncoder
+
+    real = ContextEncoder.forward
+
+    def forward(self, inputs):
+        if len(inputs["images"]) > 16 and self.config.mean_fill == (1, 2, 3):
+            raise RuntimeError("CUDA out of memory.")
+        return real(self, inputs)
+
+    monkeypatch.setattr(ContextEncoder, "forward", forward)
+    large = {"recipe": "quickstart", "settings": {"method.mean_fill": [1, 2, 3]}}
+    write(seeds=[0], evaluate=[], pretrain={"plain": {"recipe": "quickstart"}, "large": large})
+    answer = ce("benchmark tiny.yaml")
+    assert answer.code == 1
+    assert "--set 'pretrain.large.settings.optim.batch_size=N'" in answer.err
+    inline.clear()
+    answer = ce("benchmark tiny.yaml --set pretrain.large.settings.optim.batch_size=8")
+    assert (answer.code, inline) == (0, ["pretrain large-s0"]), answer.err
+
+
+def test_a_run_on_images_that_have_changed_since_is_refused(ce, inline, photo_folder):
+    import shutil
+
+    shutil.copytree(photo_folder, "photos")
+    write(seeds=[0], evaluate=[], data={"source": "photos", "size": 32})
+    assert ce("benchmark tiny.yaml").code == 0
+    inline.clear()
+    shutil.copy("photos/train/left/00.png", "photos/train/left/99.png")
+    answer = ce("benchmark tiny.yaml")
+    assert (answer.code, inline) == (2, [])
+    assert "runs/tiny/plain-s0 was trained on other images than photos holds now" in answer.err
+
+
+def test_images_are_never_searched_for_themselves(ce, inline, photo_folder):
+    entry = {"evaluator": "nn-inpainting", "subjects": "hog", "split": "train", "settings": {"holes": ["center"]}}
+    write(pretrain={}, data={"source": str(photo_folder), "size": 32}, evaluate=[entry])
+    answer = ce("benchmark tiny.yaml")
+    assert (answer.code, inline) == (2, [])
+    assert "would find every test image in its own index" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metric": "ll2"}, "Did you mean l2"),
+        ({"variant": {"holes": "centre"}}, "Did you mean center"),
+        ({"variant": {}}, "measured under several holes (center, random-block)"),
+    ],
+)
+def test_a_published_table_is_checked_before_anything_starts(ce, inline, photo_folder, changes, words):
+    table = {
+        "title": "T", "source": "S", "evaluator": "inpainting", "metric": "l2", "better": "lower",
+        "variant": {"holes": "center"}, "rows": [{"label": "A", "run": "plain", "published": {"test": 1}}], **changes,
+    }  # fmt: skip
+    entry = {"evaluator": "inpainting", "subjects": "{run}", "settings": {"holes": ["center", "random-block"]}}
+    write(seeds=[0], data={"source": str(photo_folder), "size": 32}, evaluate=[entry], tables=[table])
+    answer = ce("benchmark tiny.yaml")
+    assert (answer.code, inline) == (2, [])
+    assert words in answer.err
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(ce, inline):
@@ -284,6 +348,9 @@ def test_two_at_once_do_not_share_results(ce, inline):
         assert (answer.code, inline) == (2, [])
         assert "Another ce benchmark is at work in results/tiny" in answer.err
     assert ce("benchmark tiny.yaml").code == 0
+    with Path("runs/tiny/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "Another ce benchmark is at work in runs/tiny" in ce("benchmark tiny.yaml --results others").err
 
 
 def test_a_log_file_is_told_when_a_cell_starts_and_ends(ce, inline):
@@ -297,3 +364,4 @@ def test_the_share_of_the_cores_is_never_nothing():
     executor = LocalExecutor(64)
     assert executor._threads >= 1
     executor.close()
+    assert [fewest(8, asked) for asked in ("", "2", "16", "0", "many")] == [8, 2, 8, 8, 8]
