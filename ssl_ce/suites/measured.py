@@ -66,14 +66,20 @@ def row_name(plan: Plan, cell: EvaluationCell) -> str:
     return cell.subject
 
 
+SPREADS = (
+    "±: standard deviation over pretraining seeds, all judged on the same images. [ ]: 95 % interval over images, "
+    "of one network."
+)
+
+
 def spread_of(records: Sequence[Record], metric: str, seeds: int) -> str:
     """What the spread in a row is over; never both at once."""
     if len(records) > 1:
         some = "" if len(records) == seeds else f" (of {seeds})"
-        return f"± sd over {len(records)} pretraining seeds{some}"
+        return f"± {len(records)} seeds{some}"
     found = records[0].metrics.get(metric) if records else None
-    some = f"1 of {seeds} pretraining seeds" if seeds > 1 and records else ""
-    interval = "[95 % interval] over test images" if found is not None and found.low is not None else ""
+    some = f"1 of {seeds} seeds" if seeds > 1 and records else ""
+    interval = "[ ] images" if found is not None and found.low is not None else ""
     return "; ".join(filter(None, (some, interval)))
 
 
@@ -109,7 +115,10 @@ def _sheet(findings: Findings, table: Table, cells: Mapping[str, EvaluationCell]
         numbers = (show(found, metric) for metric in table.metrics)
         texts.append((name, *numbers, spread if found else "not measured"))
     return Sheet(
-        table.heading, ("subject", *map(table.column, table.metrics), "spread"), tuple(texts), (f"{table.caption}.",)
+        table.heading,
+        ("subject", *map(table.column, table.metrics), "spread"),
+        tuple(texts),
+        (f"{table.caption}.", SPREADS),
     )
 
 

@@ -12,7 +12,7 @@ from ssl_ce.evaluators import evaluators
 from ssl_ce.records.record import Record
 from ssl_ce.report.units import MISSING, unit_of
 from ssl_ce.suites.cells import EvaluationCell, Plan
-from ssl_ce.suites.measured import Findings, row_name, show, spread_of
+from ssl_ce.suites.measured import SPREADS, Findings, row_name, show, spread_of
 from ssl_ce.suites.sheets import Sheet
 from ssl_ce.suites.suite import PublishedRow, PublishedTable
 
@@ -91,7 +91,7 @@ def _sheet(findings: Findings, table: PublishedTable) -> Sheet:
             if len(values) < expected:
                 absent.append(f"{row.label} ({split}: {len(values)} of {expected})")
         rows.append((*texts, spread))
-    notes = [f"Published: {table.source}; {table.unit}. {table.better.capitalize()} is better."]
+    notes = [SPREADS, f"Published: {table.source}; {table.unit}. {table.better.capitalize()} is better."]
     if table.compare == "order":
         notes.append("The two columns differ in scale and protocol, so only the order of the rows is compared.")
         notes += [_order(split, published[split], measured[split], table.better) for split in splits]

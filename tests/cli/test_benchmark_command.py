@@ -81,8 +81,9 @@ def test_a_suite_is_run_once_and_the_second_time_has_nothing_to_do(ce, inline):
         "pretrain plain-s0", "pretrain plain-s1", "pretrain faster-s0", "pretrain faster-s1",
     ]  # fmt: skip
     assert len(inline) == 4 + 4 + 4 + 2  # runs; each judged, and its untrained twin; pixels and hog once
-    assert "± sd over 2 pretraining seeds" in answer.out
-    assert "[95 % interval] over test images" in answer.out
+    assert "± 2 seeds" in answer.out
+    assert "[ ] images" in answer.out
+    assert "standard deviation over pretraining seeds" in answer.out
     assert {record.subject.name for record in RecordStore(Path("results/tiny")).records()} >= {
         "runs/tiny/plain-s0@conv1", "init:runs/tiny/faster-s1@conv1", "pixels", "hog",
     }  # fmt: skip
@@ -104,7 +105,7 @@ def test_only_some_are_run_and_the_rest_later(ce, inline):
     answer = ce("benchmark tiny.yaml --only plain-s0")
     assert answer.code == 0
     assert [label for label in inline if label.startswith("pretrain")] == ["pretrain plain-s0"]
-    assert "1 of 2 pretraining seeds" in answer.out
+    assert "1 of 2 seeds" in answer.out
     assert "not measured" in answer.out
     assert "Missing from these tables: 6 evaluations" in answer.out
     first = set(inline)
@@ -284,9 +285,9 @@ def test_published_numbers_stand_beside_measured_ones(ce, inline, photo_folder):
         "|  | published, train | measured l2 (%), train | published, test | measured l2 (%), test | spread |"
     )
     assert lines[2].startswith("| A | 2 | ")
-    assert lines[2].endswith("| ± sd over 2 pretraining seeds |")
+    assert lines[2].endswith("| ± 2 seeds |")
     assert lines[4].startswith("| Telea | – | – | 5.5 | ")
-    assert lines[4].endswith("[95 % interval] over test images |")
+    assert lines[4].endswith("| [ ] images |")
     assert "Order (train, best first): published B > A; measured " in section
     assert "Order (test, best first): published A > Telea > B; measured Telea > " in section
     assert "of 3 pairs in the same order" in section
