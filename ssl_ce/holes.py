@@ -65,6 +65,20 @@ def draw_bank(
     return draw(strategy, sample_keys(seed, 0, torch.arange(count), "hole bank"), height, width, options)
 
 
+def bank_of(
+    strategy: str,
+    indices: Tensor,
+    count: int,
+    seed: int,
+    height: int,
+    width: int,
+    options: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """One mask of the bank of `count` for each image of `indices`, by its number: bool (n, 1, height, width)."""
+    bank = draw_bank(strategy, count, seed, height, width, options)
+    return bank[integers(sample_keys(seed, 0, indices, "bank mask"), 0, count, 1)[:, 0]]
+
+
 def predicted_region(holes: Tensor, overlap: int) -> Tensor:
     """What is predicted and scored: the hole grown by `overlap` pixels on every side. Bool, shaped like `holes`.
 

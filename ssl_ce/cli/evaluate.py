@@ -34,6 +34,10 @@ _EXAMPLES = {
         "inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block",
         "inpainting runs/mine nearest:hog --test photos/ --index more-photos/",
     ),
+    "retrieval": (
+        "retrieval runs/mine@conv3 gist --data photos/",
+        "retrieval hog --test photos/ --index more-photos/ --holes center --panels 8",
+    ),
     "nn-inpainting": (
         "nn-inpainting runs/mine gist --data photos/",
         "nn-inpainting runs/mine@conv3 --test photos/ --index more-photos/ --holes center",
@@ -85,6 +89,10 @@ def _make_command(name: str) -> click.Command:
     data_options(callback)
     for option in reversed(_options(_has_holes(name))):
         option(callback)
+    if name == "retrieval":
+        panels_help = "Draw what each descriptor finds for N test images, one picture for each strategy. 0 draws none."
+        click.option("--panels", type=click.IntRange(min=0), default=6, show_default=True, metavar="N",
+                     help=panels_help)(callback)  # fmt: skip
     summary = evaluators.entry(name).summary
     help_text = f"{summary[:1].upper()}{summary[1:]}."
     if name in _EXAMPLES:
@@ -117,11 +125,11 @@ def _options(has_holes: bool) -> tuple[Callable[[Any], Any], ...]:
 
 
 def _has_holes(name: str) -> bool:
-    """Whether an evaluator judges fills. For our own it is known without importing torch, so that --help is quick."""
+    """Whether an evaluator draws holes. For our own it is known without importing torch, so that --help is quick."""
     from ssl_ce.evaluators import evaluators
 
     if name in _EXAMPLES:
-        return "inpainting" in name
+        return "inpainting" in name or name == "retrieval"
     return "holes" in evaluators.get(name).Config.model_fields
 
 
@@ -138,6 +146,7 @@ def _evaluate(
     assignments: tuple[str, ...],
     index: str | None = None,
     holes: tuple[str, ...] = (),
+    panels: int = 0,
     **data: Any,
 ) -> None:
     from rich.console import Console
@@ -166,8 +175,33 @@ def _evaluate(
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
+    for path in _draw_panels(evaluator, references, sets, results, panels, seed=seed, device=device):
+        click.echo(f"Picture: {path}")
     added = "1 record" if len(records) == 1 else f"{len(records)} records"
     click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
+
+
+def _draw_panels(
+    evaluator: Evaluator,
+    references: list[str],
+    data: EvaluationData,
+    results: Path,
+    count: int,
+    *,
+    seed: int,
+    device: str,
+) -> list[Path]:
+    """The pictures of `ce evaluate retrieval`; none for other evaluators."""
+    if count == 0:
+        return []
+    from ssl_ce.devices import choose_device
+    from ssl_ce.evaluators.base import Env
+    from ssl_ce.evaluators.retrieval import Retrieval
+    from ssl_ce.report.panels import retrieval_panels
+
+    if not isinstance(evaluator, Retrieval):
+        return []
+    return retrieval_panels(evaluator, references, data, Env(seed=seed, device=choose_device(device)), results, count)
 
 
 def judge_with_progress(

@@ -18,5 +18,10 @@ evaluators.add(
     "ssl_ce.evaluators.inpainting:NearestInpainting",
     "holes filled from the nearest training context",
 )
+evaluators.add(
+    "retrieval",
+    "ssl_ce.evaluators.retrieval:Retrieval",
+    "precision and agreement of the training contexts that a context finds",
+)
 
 __all__ = ["evaluators"]

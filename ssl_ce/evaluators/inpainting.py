@@ -15,12 +15,12 @@ from torch import Tensor
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.recording import departures, make_record
-from ssl_ce.holes import draw, draw_bank, strategies
+from ssl_ce.holes import bank_of, draw, strategies
 from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.base import Inpainter
 from ssl_ce.inpainters.nearest import MOST_HOLES, Nearest
 from ssl_ce.metrics import hole_metrics, psnr_from_l2
-from ssl_ce.randomness import integers, sample_keys
+from ssl_ce.randomness import sample_keys
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.records.statistics import bootstrap_of_mean, mean_metric
 from ssl_ce.settings import Settings
@@ -148,8 +148,7 @@ class NearestInpainting(Inpainting):
 
     def holes(self, strategy: str, indices: Tensor, seed: int, size: tuple[int, int]) -> Tensor:
         """Masks of the bank, one for each of the test images `indices`: bool (n, 1, h, w), True = missing."""
-        bank = draw_bank(strategy, self.config.bank, seed, *size, self.config.options)
-        return bank[integers(sample_keys(seed, 0, indices, "bank mask"), 0, self.config.bank, 1)[:, 0]]
+        return bank_of(strategy, indices, self.config.bank, seed, *size, self.config.options)
 
 
 def _inpainter(subject: Subject) -> Inpainter:

@@ -30,6 +30,8 @@ UNITS = {
     "top1": PERCENT,
     "top5": PERCENT,
     "map": PERCENT,
+    "precision": PERCENT,
+    "agreement": PERCENT,
     "miou": PERCENT,
     "l1": Unit("%", 100.0, 2),
     "l2": Unit("%", 100.0, 2),
