@@ -33,6 +33,7 @@ _COMMANDS = {
         "ssl_ce.cli.benchmark:benchmark",
         "Run a suite of pretrainings and evaluations; set it beside published tables.",
     ),
+    "inpaint": ("ssl_ce.cli.inpaint:inpaint", "Fill holes in your own pictures, at any size."),
     "results": ("ssl_ce.cli.results:results", "Show records as tables."),
     "data": ("ssl_ce.cli.data:data", "Look at image sets and pack them."),
     "export": ("ssl_ce.cli.export:export", "Take the encoder of a run elsewhere."),
@@ -67,6 +68,7 @@ def cli() -> None:
       ce pretrain ce-alexnet-96 --data photos/ --out runs/mine
       ce evaluate linear-probe runs/mine --data photos/
       ce evaluate inpainting runs/mine navier-stokes --data photos/ --holes center
+      ce inpaint runs/mine holiday.png --holes mask.png -o filled.png
       ce benchmark quickstart --dry-run
       ce results show results/local
     """

@@ -44,6 +44,23 @@ def decode(image: RawImage) -> Image.Image:
             return _to_rgb(_upright(opened))
 
 
+def decode_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """A file's image as `decode` gives it, uint8 (3, h, w), and its opacity, uint8 (h, w), None where it has none.
+
+    Raises
+    ------
+    Unreadable
+        As `decode`.
+    """
+    with _reasons(), _open(path) as opened:
+        opened.load()
+        image = _upright(opened)
+        alpha = None
+        if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+            alpha = np.asarray(image.convert("RGBA"))[..., 3].copy()
+        return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), alpha
+
+
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
     """`image` ("RGB") as a square, by Pillow's antialiased bicubic: uint8 (3, size, size).
 

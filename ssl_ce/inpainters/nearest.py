@@ -54,6 +54,7 @@ class Nearest:
         self.identity = digest("nearest", "1", descriptor.identity, index.fingerprint, metric)
         self.descriptor = descriptor
         self.index = index
+        self.size = index.size[0] if index.size[0] == index.size[1] else None
         self.metric: Metric = metric
         self._cache = FeatureCache() if cache is None else cache
 

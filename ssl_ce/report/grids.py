@@ -116,6 +116,24 @@ def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str
     return sheet.save(path)
 
 
+def fills_strip(path: Path, pictures: Mapping[str, Tensor], widest: int = 384) -> Path:
+    """Write a PNG with pictures of any one size side by side, each under its label, reduced to `widest` pixels.
+
+    `pictures` is {label: uint8 (3, h, w)}, in order.
+    """
+    shown = {label: _reduced(picture.permute(1, 2, 0).numpy(), widest) for label, picture in pictures.items()}
+    height = max(picture.shape[0] for picture in shown.values())
+    widths = [max(picture.shape[1], _text_width(_label(label))) for label, picture in shown.items()]
+    head = FONT_SIZE + 2 * GAP
+    sheet = _Sheet(MARGIN + sum(widths) + GAP * (len(widths) - 1), 2 * MARGIN + head + height)
+    left = MARGIN
+    for (label, picture), width in zip(shown.items(), widths, strict=True):
+        sheet.label(_label(label), left, MARGIN, anchor="la")
+        sheet.row([picture], left, MARGIN + head)
+        left += width + GAP
+    return sheet.save(path)
+
+
 class _Sheet:
     """A white sheet that pictures and labels are put on; a margin is added at the right."""
 
@@ -143,6 +161,15 @@ def _pictures(images: Tensor) -> list[Picture]:
 
 def _masks(holes: Tensor, images: Tensor) -> list[Mask]:
     return [_enlarge(mask) for mask in as_holes(holes, as_images(images))[:, 0].cpu().numpy()]
+
+
+def _reduced(picture: Picture, widest: int) -> Picture:
+    """`picture` (h, w, 3) with its longer side brought down to `widest` pixels, if it is longer."""
+    scale = widest / max(picture.shape[:2])
+    if scale >= 1.0:
+        return picture
+    shape = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
 
 
 def _enlarge(picture: NDArray[Any]) -> NDArray[Any]:

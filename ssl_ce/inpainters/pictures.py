@@ -1,0 +1,117 @@
+"""A picture of any size: what is made for one size is given a crop around the hole, and its fill is laid back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_ce.errors import UserError
+from ssl_ce.images import as_holes, as_images
+from ssl_ce.inpainters.base import Inpainter
+
+# A crop's side over that of the hole's box: as in training, where a hole is half the side, and a little more, so that
+# resizing does not push it over what a centre network predicts.
+_AROUND = 2.125
+
+
+class Crop(NamedTuple):
+    """A square of `side` pixels; parts of it may lie beyond the picture."""
+
+    top: int
+    left: int
+    side: int
+
+
+def fill_picture(inpainter: Inpainter, picture: Tensor, hole: Tensor) -> Tensor:
+    """Complete one picture: uint8 (3, h, w), bool (1, h, w), True = missing -> uint8 (3, h, w).
+
+    Classical inpainters work on the whole picture. A network, or a search among training images, has one size: it is
+    given the square around the hole, resized, and what it fills is resized back (antialiased bicubic). The context
+    comes back bit for bit.
+
+    Raises
+    ------
+    UserError
+        If nothing is missing, or everything is.
+    """
+    images = as_images(picture[None])
+    holes = as_holes(hole[None], images)
+    check_hole(hole)
+    size = getattr(inpainter, "size", None)
+    if size is None or images.shape[2:] == (size, size):
+        return inpainter.fill(images.masked_fill(holes, 0), holes)[0]
+    crop = crop_around(hole[0], int(size), float(getattr(inpainter, "reach", 1.0)))
+    square = _resized(_cut(images.masked_fill(holes, 0).float(), crop), int(size))
+    filled = inpainter.fill(square, _hole_at(_cut(holes.float(), crop), int(size)))
+    whole = _laid_back(_resized(filled.float(), crop.side), crop, picture.shape[1], picture.shape[2])
+    return torch.where(hole, whole[0], picture)
+
+
+def check_hole(hole: Tensor) -> None:
+    """Raise `UserError` if `hole`, bool (1, h, w), leaves nothing to fill or nothing to fill it from."""
+    missing = int(hole.sum())
+    if missing == 0:
+        raise UserError(
+            "Nothing is missing: the hole is empty. White (or transparent) pixels are what is to be filled."
+        )
+    if missing == hole.numel():
+        raise UserError(
+            "Everything is missing: the hole covers the whole picture, and there is nothing to fill it from."
+        )
+
+
+def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
+    """The square that an inpainter of `size` pixels is given for `hole`, bool (h, w).
+
+    Its side is a little more than twice the hole's box, and at least `size` where the picture has it, so that nothing
+    is enlarged without need. It stays within the picture if it can; for a network that predicts the central `reach` of
+    the side only, the hole is in its centre, and it may reach beyond.
+    """
+    height, width = hole.shape
+    rows, columns = torch.nonzero(hole.any(1)).flatten(), torch.nonzero(hole.any(0)).flatten()
+    box = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
+    side = max(round(_AROUND * box), min(size, height, width))
+    centre = (int(rows[0] + rows[-1] + 1) // 2, int(columns[0] + columns[-1] + 1) // 2)
+    top, left = (place - side // 2 for place in centre)
+    if reach >= 1.0:
+        side = min(side, max(height, width))
+        top, left = (
+            min(max(place - side // 2, 0), max(length - side, 0)) if side <= length else (length - side) // 2
+            for place, length in zip(centre, (height, width), strict=True)
+        )
+    return Crop(top, left, side)
+
+
+def _cut(values: Tensor, crop: Crop) -> Tensor:
+    """(1, c, h, w) -> (1, c, side, side); beyond the picture its border goes on."""
+    rows = torch.arange(crop.top, crop.top + crop.side).clamp(0, values.shape[2] - 1)
+    columns = torch.arange(crop.left, crop.left + crop.side).clamp(0, values.shape[3] - 1)
+    return values[:, :, rows][..., columns]
+
+
+def _resized(values: Tensor, side: int) -> Tensor:
+    """Float (1, 3, h, w) in [0, 255] -> uint8 (1, 3, side, side)."""
+    if values.shape[2:] != (side, side):
+        values = F.interpolate(values, (side, side), mode="bicubic", antialias=True, align_corners=False)
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
+def _hole_at(missing: Tensor, side: int) -> Tensor:
+    """(1, 1, s, s) of 0 and 1 -> bool (1, 1, side, side): missing wherever anything that is missing comes to lie."""
+    if missing.shape[2] >= side:
+        return F.adaptive_max_pool2d(missing, (side, side)) > 0.5
+    return F.interpolate(missing, (side, side), mode="nearest") > 0.5
+
+
+def _laid_back(square: Tensor, crop: Crop, height: int, width: int) -> Tensor:
+    """uint8 (1, 3, side, side) at its place in zeros (1, 3, height, width)."""
+    canvas = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+    top, left = max(crop.top, 0), max(crop.left, 0)
+    bottom, right = min(crop.top + crop.side, height), min(crop.left + crop.side, width)
+    canvas[:, :, top:bottom, left:right] = square[
+        :, :, top - crop.top : bottom - crop.top, left - crop.left : right - crop.left
+    ]
+    return canvas
