@@ -53,7 +53,7 @@ def inpaint(
     """Fill a hole in each IMAGE with SUBJECT: a run, telea, navier-stokes, nearest:hog ... (ce list inpainters).
 
     Pictures may have any size. A network works on the square around the hole, at its own size, and its fill is laid
-    back; what is known comes back bit for bit, as PNG.
+    back; what is known comes back bit for bit, as PNG of 8 bits (16 bits are scaled, transparency is laid on white).
 
     \b
     Examples:

@@ -55,11 +55,11 @@ def check_hole(hole: Tensor) -> None:
     missing = int(hole.sum())
     if missing == 0:
         raise UserError(
-            "Nothing is missing: the hole is empty. White (or transparent) pixels are what is to be filled."
+            "Nothing is missing: the hole is empty. White or transparent pixels are what is filled."
         )
     if missing == hole.numel():
         raise UserError(
-            "Everything is missing: the hole covers the whole picture, and there is nothing to fill it from."
+            "Everything is missing: the hole is the whole picture, and there is nothing to fill it from."
         )
 
 
