@@ -79,3 +79,7 @@ def test_few_faces_are_some_of_all_faces(plan_of: Callable[[str], Plan]):
 def test_the_supervised_ceiling_gets_its_classes_from_the_images(plan_of: Callable[[str], Plan]):
     cells = plan_of("methods-digits").pretrainings
     assert {cell.recipe.method["classes"] for cell in cells if cell.name == "supervised"} == {10}
+
+
+def test_no_suite_takes_the_place_of_ce_quickstart():
+    assert "quickstart" not in {load_suite(name).name for name in shipped_suites()}
