@@ -54,13 +54,9 @@ def check_hole(hole: Tensor) -> None:
     """Raise `UserError` if `hole`, bool (1, h, w), leaves nothing to fill or nothing to fill it from."""
     missing = int(hole.sum())
     if missing == 0:
-        raise UserError(
-            "Nothing is missing: the hole is empty. White or transparent pixels are what is filled."
-        )
+        raise UserError("Nothing is missing: the hole is empty. White or transparent pixels are what is filled.")
     if missing == hole.numel():
-        raise UserError(
-            "Everything is missing: the hole is the whole picture, and there is nothing to fill it from."
-        )
+        raise UserError("Everything is missing: the hole is the whole picture, and there is nothing to fill it from.")
 
 
 def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
