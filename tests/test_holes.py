@@ -3,10 +3,15 @@ import torch
 import torch.nn.functional as F
 
 from ssl_ce.errors import UserError
-from ssl_ce.holes import center, draw, draw_bank, predicted_region, random_region, strategies
+from ssl_ce.holes import _brushed, center, draw, draw_bank, predicted_region, random_region, strategies
 from ssl_ce.randomness import sample_keys
 
-SHARES = {"center": (0.24, 0.26), "random-block": (0.05, 0.25), "random-region": (0.2, 0.3)}
+SHARES = {
+    "center": (0.24, 0.26),
+    "random-block": (0.05, 0.25),
+    "random-region": (0.2, 0.3),
+    "free-form": (0.01, 0.5),
+}
 
 
 def keys_of(count: int, seed: int = 0) -> torch.Tensor:
@@ -40,7 +45,7 @@ def test_a_hole_does_not_depend_on_the_batch_it_is_drawn_in(strategy: str):
     assert torch.equal(whole, parts)
 
 
-@pytest.mark.parametrize("strategy", ["random-block", "random-region"])
+@pytest.mark.parametrize("strategy", ["random-block", "random-region", "free-form"])
 def test_random_holes_differ_between_images_and_seeds_and_repeat_for_the_same_key(strategy: str):
     holes = draw(strategy, keys_of(50), 32, 32)
     assert len(torch.unique(holes.flatten(1), dim=0)) == 50
@@ -100,6 +105,10 @@ def test_a_bank_is_a_function_of_strategy_seed_and_size():
         ("center", {"side": 0.001}, "no hole"),
         ("random-block", {"high": 0.9}, "random-block needs"),
         ("random-region", {"low": 0.9, "high": 0.2}, "random-region needs"),
+        ("free-form", {"strokes": 0}, "strokes as a whole number"),
+        ("free-form", {"vertices": 2.5}, "vertices as a whole number"),
+        ("free-form", {"low": 0.2, "high": 0.1}, "free-form needs"),
+        ("free-form", {"high": 0.9}, "free-form needs"),
     ],
 )
 def test_wrong_holes_are_refused_with_a_reason(strategy: str, options: dict, words: str):
@@ -130,3 +139,43 @@ def test_patches_leave_out_their_share_of_whole_cells_for_every_image():
 def test_patches_that_do_not_fit_are_refused(options: dict[str, float], message: str):
     with pytest.raises(UserError, match=message):
         draw("patches", torch.arange(2), 32, 32, options)
+
+
+def test_a_brush_covers_the_pixels_within_its_radius_of_a_segment():
+    """Beside a brute-force loop. The ends are one point, on the image's border, in a row, in a column, oblique."""
+    quarters = torch.tensor(
+        [[40, 60, 40, 60], [0, 0, 0, 100], [80, 20, 12, 20], [7, 13, 90, 111], [111, 3, 50, 57], [50, 90, 49, 91]]
+    )
+    radius = torch.tensor([11.0, 16.0, 3.0, 12.5, 23.3, 5.0], dtype=torch.float64)
+    found = _brushed(quarters[:, :2], quarters[:, 2:], radius, 24, 30)
+    for number, (top, left, bottom, right) in enumerate((quarters / 4).tolist()):
+        for row in range(24):
+            for column in range(30):
+                y, x = row + 0.5 - top, column + 0.5 - left
+                dy, dx = bottom - top, right - left
+                along = (y * dy + x * dx) / (dy * dy + dx * dx or 1.0)
+                along = min(max(along, 0.0), 1.0)
+                distance = ((y - along * dy) ** 2 + (x - along * dx) ** 2) ** 0.5
+                # A segment's start is the end of the one before it, whose brush rounds it.
+                if along > 0 and abs(distance - float(radius[number]) / 4) > 1e-6:
+                    assert bool(found[number, row, column]) == (distance < float(radius[number]) / 4)
+
+
+def test_free_form_strokes_keep_within_most_and_are_as_wide_as_told():
+    holes = draw("free-form", keys_of(100), 64, 64, {"strokes": 30, "most": 0.3})
+    share = holes.float().mean((1, 2, 3))
+    assert 0.28 < share.median() <= share.max() <= 0.3
+    # One straight stroke, 8 of 64 pixels wide: its middle is 4 pixels from what it leaves. At the image's edge it may
+    # be mirrored, or be nearer to a corner than to what is known.
+    one = draw("free-form", keys_of(50), 64, 64, {"strokes": 1, "vertices": 1, "low": 0.125, "high": 0.125})
+    deepest = [
+        torch.cdist(hole.nonzero().double(), (~hole).nonzero().double()).min(1).values.max() for hole in one[:, 0]
+    ]
+    assert min(deepest) >= 3.6
+    assert sorted(deepest)[40] <= 4.5
+
+
+def test_free_form_holes_are_found_in_narrow_images():
+    for size in ((20, 200), (200, 20), (3, 90)):
+        holes = draw("free-form", keys_of(200), *size)
+        assert holes.shape == (200, 1, *size)

@@ -22,6 +22,21 @@ inpainters.add(
     "ssl_ce.inpainters.classical:NavierStokes",
     "fluid dynamics (Bertalmio et al., 2001), by OpenCV",
 )
+inpainters.add(
+    "biharmonic",
+    "ssl_ce.inpainters.biharmonic:Biharmonic",
+    "smoothest continuation (Damelin and Hoang, 2018), by scikit-image",
+)
+inpainters.add(
+    "shift-map",
+    "ssl_ce.inpainters.xphoto:ShiftMap",
+    "stitched from shifted context (He and Sun, 2012), by OpenCV",
+)
+inpainters.add(
+    "fsr",
+    "ssl_ce.inpainters.xphoto:FrequencySelective",
+    "frequency selective reconstruction (Seiler et al., 2015), by OpenCV",
+)
 
 
 def load_inpainter(reference: str, index: ImageSet | None = None, device: str = "cpu") -> Inpainter:
