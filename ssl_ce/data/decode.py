@@ -56,7 +56,7 @@ def decode_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] 
         opened.load()
         image = _upright(opened)
         alpha = None
-        if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        if _has_alpha(image):
             alpha = np.asarray(image.convert("RGBA"))[..., 3].copy()
         return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), alpha
 
@@ -150,10 +150,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _scale_deep_grey(image)
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+    if _has_alpha(image):
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layer).convert("RGB")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.methods.saved import read_safetensors
-from ssl_ce.networks.encoder import Encoder, EncoderConfig, InputSpec, StagedEncoder, build_encoder
+from ssl_ce.networks.encoder import Encoder, EncoderConfig, InputSpec, StagedEncoder, build_encoder, wanted_taps
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,10 +43,7 @@ class HookedEncoder(nn.Module):
 
     def maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Normalised images (n, 3, size, size) -> {tap: (n, channels, h, w)}."""
-        wanted = set(taps)
-        for tap in wanted:
-            if tap not in self.taps:
-                raise unknown("tap", tap, self.taps)
+        wanted = wanted_taps(self, taps)
         return self._run(x, wanted)
 
     def _run(self, x: Tensor, wanted: set[str]) -> dict[str, Tensor]:

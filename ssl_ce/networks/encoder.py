@@ -119,10 +119,7 @@ class StagedEncoder(nn.Module):
 
     def maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Normalised images (n, 3, size, size) -> {tap: (n, channels, h, w)}; nothing past the last tap is run."""
-        wanted = set(taps)
-        for tap in wanted:
-            if tap not in self.taps:
-                raise unknown("tap", tap, self.taps)
+        wanted = wanted_taps(self, taps)
         found: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             x = stage(x)
@@ -135,6 +132,15 @@ class StagedEncoder(nn.Module):
     def output_shape(self) -> tuple[int, int, int]:
         """(channels, h, w) of the last stage."""
         return tap_shape(self, list(self.taps)[-1])
+
+
+def wanted_taps(encoder: Encoder, taps: Iterable[str]) -> set[str]:
+    """`taps`, each once. Raises `UserError` with the closest if the encoder has not one of them."""
+    wanted = set(taps)
+    for tap in wanted:
+        if tap not in encoder.taps:
+            raise unknown("tap", tap, encoder.taps)
+    return wanted
 
 
 def tap_shape(encoder: Encoder, tap: str) -> tuple[int, int, int]:

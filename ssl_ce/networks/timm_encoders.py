@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.networks.encoder import EncoderConfig, InputSpec, refuse_axes
+from ssl_ce.networks.encoder import EncoderConfig, InputSpec, refuse_axes, wanted_taps
 
 PREFIX = "timm:"
 
@@ -82,10 +82,7 @@ class TimmEncoder(nn.Module):
 
     def maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Normalised images (n, 3, size, size) -> {tap: (n, channels, h, w)}; the whole network is run."""
-        wanted = set(taps)
-        for tap in wanted:
-            if tap not in self.taps:
-                raise unknown("tap", tap, self.taps)
+        wanted = wanted_taps(self, taps)
         return {tap: found for tap, found in zip(self.taps, self.model(x), strict=True) if tap in wanted}
 
     def output_shape(self) -> tuple[int, int, int]:

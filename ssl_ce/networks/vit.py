@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import EncoderBlock
 
-from ssl_ce.errors import UserError, unknown
-from ssl_ce.networks.encoder import EncoderConfig, InputSpec, refuse_axes
+from ssl_ce.errors import UserError
+from ssl_ce.networks.encoder import EncoderConfig, InputSpec, refuse_axes, wanted_taps
 
 _CHANNELS = 192
 _DEPTH = 6
@@ -93,10 +93,7 @@ class PatchEncoder(nn.Module):
 
     def maps(self, x: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """Normalised images (n, 3, size, size) -> {tap: (n, channels, side, side)}; the last tap is normalised."""
-        wanted = set(taps)
-        for tap in wanted:
-            if tap not in self.taps:
-                raise unknown("tap", tap, self.taps)
+        wanted = wanted_taps(self, taps)
         found: dict[str, Tensor] = {}
         tokens = self._with_summary(self._tokens(x))
         for name, block in zip(self.taps, self.blocks, strict=True):
