@@ -54,9 +54,7 @@ def training_progress(what: str) -> Iterator[Callable[[TrainingProgress], None]]
         def show(state: TrainingProgress) -> None:
             nonlocal losses
             rate = f"{state.images_per_second:,.0f} images/s"
-            logged = {name: value for name, value in state.numbers.items() if name.endswith("_loss")}
-            if logged:
-                losses = "loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items())
+            losses = state.losses or losses
             bar.update(task, completed=state.step, total=state.total, rate=rate, losses=losses)
             print_now_and_then(f"{what}: step {state.step:,} of {state.total:,}, {rate}, {losses}".rstrip(", "))
 

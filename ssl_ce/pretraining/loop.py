@@ -40,6 +40,12 @@ class Progress:
     images_per_second: float
     numbers: Mapping[str, float]
 
+    @property
+    def losses(self) -> str:
+        """The players' losses in words; "" where none are at hand."""
+        logged = {name: value for name, value in self.numbers.items() if name.endswith("_loss")}
+        return "loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items()) if logged else ""
+
 
 @dataclass(frozen=True)
 class Hooks:

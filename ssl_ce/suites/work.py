@@ -37,10 +37,9 @@ def _pretrain(cell: PretrainCell, report: Callable[[Report], None]) -> None:
 
     def show(state: Progress) -> None:
         nonlocal losses
-        logged = {name: value for name, value in state.numbers.items() if name.endswith("_loss")}
-        if logged:
-            losses = ", loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items())
-        report(Report(f"{state.images_per_second:,.0f} images/s{losses}", state.step, state.total))
+        losses = state.losses or losses
+        text = f"{state.images_per_second:,.0f} images/s, {losses}".rstrip(", ")
+        report(Report(text, state.step, state.total))
 
     run = RunDirectory(cell.path)
     run.forget()
