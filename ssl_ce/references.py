@@ -5,13 +5,14 @@
     torchvision:alexnet pretrained                timm:resnet18         pretrained (extra `timm`)
     random:timm:resnet18  untrained               file:weights.pt?encoder=alexnet
     hog?cell=4          a descriptor's options    nearest:hog           an inpainter over a descriptor
+    fill:runs/x         a run as an inpainter     nearest?k=5&fill=poisson:hog   with options of its own
 
 This module only takes the text apart; the rooms that own descriptors and inpainters give it meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -23,7 +24,7 @@ from ssl_ce.settings import read_scalar
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMES = ("init", "random", "torchvision", "timm", "file", "nearest")
+SCHEMES = ("init", "random", "torchvision", "timm", "file", "nearest", "fill")
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Reference:
     scheme
         One of `SCHEMES`, or None for a run or a registered name.
     target
-        What the scheme applies to: a path, a name, or (for `nearest`, `random`) another reference's text.
+        What the scheme applies to: a path, a name, or (for `nearest`, `fill`, `random`) another reference's text.
     tap
         The part after `@`, or None.
     options
-        The parts after `?`, values read as YAML scalars.
+        The parts after `?`, values read as YAML scalars. Those of `nearest` stand before the colon.
     """
 
     text: str
@@ -59,28 +60,39 @@ def parse_reference(text: str) -> Reference:
     UserError
         If it is empty, or an option is not of the form key=value.
     """
-    scheme, colon, rest = text.partition(":")
-    if not colon or scheme not in SCHEMES:
+    head, colon, rest = text.partition(":")
+    scheme, question, own = head.partition("?")
+    if not colon or scheme not in SCHEMES or (question and scheme != "nearest"):
         scheme, rest = "", text
-    if scheme == "nearest":
-        inner = parse_reference(rest)
-        return Reference(text, scheme, rest, inner.tap, {})
+    if scheme in ("nearest", "fill"):
+        return Reference(text, scheme, rest, parse_reference(rest).tap, _options(own, text))
     body, _, query = rest.partition("?")
     target, at, tap = body.rpartition("@")
     if not at:
         target, tap = body, ""
-    try:
-        options = {
-            key: read_scalar(value)
-            for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        }
-    except ValueError as error:
-        raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.") from error
+    options = _options(query, text)
     if not target or (at and not tap):
         raise UserError(
             f"The subject '{text}' is incomplete: write REF, REF@TAP or REF?key=value, for example runs/x@conv4."
         )
     return Reference(text, scheme or None, target, tap or None, options)
+
+
+def made_of(text: str) -> Iterator[Reference]:
+    """The simple references that one is made of: itself; of `nearest` the descriptor and what completes its queries; of
+    `fill` the run."""
+    reference = parse_reference(text)
+    if reference.scheme not in ("nearest", "fill"):
+        yield reference
+        return
+    yield from made_of(reference.target)
+    if reference.options.get("complete"):
+        yield from made_of(str(reference.options["complete"]))
+
+
+def with_target(reference: Reference, target: str) -> str:
+    """The text of a `nearest` or `fill` reference, its options kept, over another target."""
+    return f"{reference.text.partition(':')[0]}:{target}"
 
 
 def reference_of(name: str, subject: DataclassInstance) -> str:
@@ -106,6 +118,14 @@ def check_flag(subject: str, option: str, value: Any) -> None:
     """Refuse an option (`UserError`) that is neither true nor false."""
     if not isinstance(value, bool):
         raise UserError(f"'{subject}' takes {option} as true or false; {value!r} is neither.")
+
+
+def _options(query: str, text: str) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError as error:
+        raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.") from error
+    return {key: read_scalar(value) for key, value in pairs}
 
 
 def _written(option: str, subject: DataclassInstance) -> str:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssl_ce.errors import UserError
 
@@ -38,6 +41,7 @@ def nearest(
     *,
     metric: Metric = "cosine",
     backend: Backend = "auto",
+    device: str = "cpu",
     chunk: int | None = None,
 ) -> tuple[Scores, Places]:
     """The `k` nearest rows of `base` for each query, nearest first.
@@ -50,7 +54,10 @@ def nearest(
         "cosine": scores are cosine similarities in [-1, 1]; a zero vector has similarity 0 to everything.
         "l2": scores are negative squared Euclidean distances. A higher score is always nearer.
     backend
-        Who finds the candidates. "auto" is faiss where it is installed, else torch; the answer is the same.
+        Who finds the candidates; the answer is the same. "auto" on the CPU is faiss where it is installed, else torch;
+        on a GPU faiss where its GPU build is installed, else torch.
+    device
+        "cpu" or "cuda": where candidates are looked for. They are ranked on the CPU.
     chunk
         Rows held in memory at once; by default as many as hold 32 million numbers, and at most 16,384.
 
@@ -65,7 +72,7 @@ def nearest(
         If k is not in 1 ... n, dimensions differ, a vector is not finite, or faiss is asked for and missing.
     """
     _check(queries, base, k, metric)
-    fetch = _backend(backend)
+    fetch = _backend(backend, device)
     chunk = chunk or min(_ROWS_AT_ONCE, max(1, _NUMBERS_AT_ONCE // max(1, base.shape[1])))
     lengths = _squared_lengths(queries, chunk), _squared_lengths(base, chunk)
     count = min(len(base), k + _SPARE + k // 4)
@@ -102,13 +109,27 @@ def _check(queries: Floats, base: Floats, k: int, metric: str) -> None:
         raise UserError(f"{k} neighbours were asked for among {len(base)} vectors. Choose k from 1 to {len(base)}.")
 
 
-def _backend(name: str) -> Fetch:
+def _backend(name: str, device: str) -> Fetch:
     installed = importlib.util.find_spec("faiss") is not None
     if name not in ("auto", "faiss", "torch"):
         raise UserError(f"The search back end is 'auto', 'faiss' or 'torch'; '{name}' is none of them.")
     if name == "faiss" and not installed:
         raise UserError("faiss is not installed. Install it (pip install faiss-cpu), or use the torch back end.")
-    return _by_faiss if installed and name != "torch" else _by_torch
+    if name == "torch" or not installed:
+        return partial(_by_torch, device=device)
+    if device == "cpu":
+        return _by_faiss
+    if _faiss_has_a_gpu():
+        return _by_faiss_on_a_gpu
+    if name == "faiss":
+        raise UserError("The faiss that is installed has no GPU. Install faiss-gpu-cu12, or use the torch back end.")
+    return partial(_by_torch, device=device)
+
+
+def _faiss_has_a_gpu() -> bool:
+    import faiss
+
+    return hasattr(faiss, "knn_gpu") and faiss.get_num_gpus() > 0
 
 
 def _by_faiss(queries: Floats, base: Floats, count: int, metric: Metric) -> tuple[Floats, Places]:
@@ -119,9 +140,17 @@ def _by_faiss(queries: Floats, base: Floats, count: int, metric: Metric) -> tupl
     return scores if metric == "cosine" else -scores, places
 
 
-def _by_torch(queries: Floats, base: Floats, count: int, metric: Metric) -> tuple[Floats, Places]:
-    scores, places = torch.topk(torch.from_numpy(_similarities(queries, base, metric)), count)
-    return scores.numpy(), places.numpy()
+def _by_faiss_on_a_gpu(queries: Floats, base: Floats, count: int, metric: Metric) -> tuple[Floats, Places]:
+    import faiss
+
+    kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
+    scores, places = faiss.knn_gpu(faiss.StandardGpuResources(), queries, base, count, metric=kind)
+    return scores if metric == "cosine" else -scores, places
+
+
+def _by_torch(queries: Floats, base: Floats, count: int, metric: Metric, device: str) -> tuple[Floats, Places]:
+    scores, places = torch.topk(_similarities(queries, base, metric, device), count)
+    return scores.cpu().numpy(), places.cpu().numpy()
 
 
 def _candidates(
@@ -164,7 +193,9 @@ def _all_above(
         pools: list[list[Places]] = [[] for _ in some]
         _, wanted = next(_prepared(queries[some], lengths[0][some], metric, _QUERIES_AT_ONCE))
         for start, part in _prepared(base, lengths[1], metric, chunk):
-            for pool, scores, floor in zip(pools, _similarities(wanted, part, metric), floors[some], strict=True):
+            for pool, scores, floor in zip(
+                pools, _similarities(wanted, part, metric).numpy(), floors[some], strict=True
+            ):
                 pool.append(np.flatnonzero(scores >= floor) + start)
         yield from ((int(row), np.concatenate(pool)) for row, pool in zip(some, pools, strict=True))
 
@@ -179,14 +210,25 @@ def _prepared(vectors: Floats, lengths: Scores, metric: Metric, chunk: int) -> I
         yield start, part
 
 
-def _similarities(queries: Floats, base: Floats, metric: Metric) -> Floats:
-    """Scores of all pairs in float32, (m, n)."""
-    first, second = torch.from_numpy(queries), torch.from_numpy(base)
-    scores = first @ second.T
+def _similarities(queries: Floats, base: Floats, metric: Metric, device: str = "cpu") -> Tensor:
+    """Scores of all pairs in float32, (m, n), on `device`."""
+    first, second = torch.from_numpy(queries).to(device), torch.from_numpy(base).to(device)
+    with _whole_float32():
+        scores = first @ second.T
     if metric == "l2":
         scores = 2.0 * scores - first.square().sum(1, keepdim=True) - second.square().sum(1)
-    result: Floats = scores.numpy()
-    return result
+    return scores
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """No shorter numbers inside matrix products (TF32, bf16), whatever the process asked for: see `_error_bound`."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _error_bound(dim: int, lengths: tuple[Scores, Scores], metric: Metric) -> Scores:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from ssl_ce.errors import UserError
@@ -129,3 +130,48 @@ def test_what_cannot_be_searched_is_said(change: dict[str, object], message: str
     }
     with pytest.raises(UserError, match=message):
         nearest(**(arguments | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_gpu_gives_the_same_bits_as_the_cpu(metric: str) -> None:
+    queries, base = vectors(10, 40), vectors(11, 5000)
+    first = nearest(queries, base, 7, metric=metric, backend="torch")
+    second = nearest(queries, base, 7, metric=metric, backend="torch", device="cuda")
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_shorter_numbers_in_matrix_products_are_kept_out() -> None:
+    """bf16 products, allowed elsewhere, would be beyond the bound on rounding: the answers would differ."""
+    queries, base = vectors(12, 20, 200), vectors(13, 3000, 200)
+    expected = brute_force(queries[:3], base, 5, "cosine")
+    torch.set_float32_matmul_precision("medium")
+    try:
+        _, places = nearest(queries[:3], base, 5, backend="torch")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    np.testing.assert_array_equal(places, expected[1])
+
+
+def test_faiss_searches_on_a_gpu_where_its_gpu_build_finds_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wiring alone, with faiss's CPU search behind the name of its GPU search."""
+    faiss = pytest.importorskip("faiss")
+    asked: list[int] = []
+
+    def knn_gpu(resources: object, queries: object, base: object, count: int, metric: int) -> object:
+        asked.append(count)
+        return faiss.knn(queries, base, count, metric=metric)
+
+    with pytest.raises(UserError, match="Install faiss-gpu-cu12"):
+        nearest(vectors(0, 2), vectors(1, 10), 3, backend="faiss", device="cuda")
+    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    for metric in METRICS:
+        expected = nearest(vectors(0, 9), vectors(1, 90), 3, metric=metric)
+        found = nearest(vectors(0, 9), vectors(1, 90), 3, metric=metric, device="cuda")
+        np.testing.assert_array_equal(found[1], expected[1])
+    assert len(asked) == 2

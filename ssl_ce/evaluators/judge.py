@@ -9,7 +9,7 @@ from ssl_ce.errors import DiskFullError, MachineError
 from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator
 from ssl_ce.inpainters import inpainters
 from ssl_ce.records.record import Record
-from ssl_ce.references import parse_reference
+from ssl_ce.references import parse_reference, with_target
 
 INIT = "{init}"
 
@@ -74,7 +74,7 @@ def untrained_twin(reference: str) -> str | None:
     parsed = parse_reference(reference)
     if parsed.scheme == "nearest":
         inner = untrained_twin(parsed.target)
-        return None if inner is None else f"nearest:{inner}"
+        return None if inner is None else with_target(parsed, inner)
     if parsed.scheme in ("torchvision", "timm"):
         return f"random:{reference}"
     if parsed.scheme is not None or parsed.target in descriptors or parsed.target in inpainters:

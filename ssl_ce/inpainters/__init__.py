@@ -1,6 +1,7 @@
 """Inpainters: anything that fills holes. `load_inpainter("telea")`, `load_inpainter("runs/x")`, `"nearest:hog"`.
 
-A registered target is called with the reference's options as keyword arguments and returns an `Inpainter`.
+A registered target is called with the reference's options as keyword arguments and returns an `Inpainter`. One that
+takes an argument `searched` is given the image set that is searched.
 """
 
 from __future__ import annotations
@@ -37,13 +38,26 @@ inpainters.add(
     "ssl_ce.inpainters.xphoto:FrequencySelective",
     "frequency selective reconstruction (Seiler et al., 2015), by OpenCV",
 )
+inpainters.add(
+    "scene-completion",
+    "ssl_ce.inpainters.scene_completion:scene_completion",
+    "nearest contexts by GIST, aligned and blended (Hays and Efros, 2007)",
+)
 
 
 def load_inpainter(reference: str, index: ImageSet | None = None, device: str = "cpu") -> Inpainter:
-    """The inpainter that `reference` names. `index` is the image set that `nearest:...` searches."""
+    """The inpainter that `reference` names. `index` is the image set that `nearest:...` and `scene-completion`
+    search."""
     from ssl_ce.inpainters.loading import load
 
     return load(reference, index, device)
 
 
-__all__ = ["inpainters", "load_inpainter"]
+def searches(reference: str) -> bool:
+    """Whether the inpainter that `reference` names searches an image set."""
+    from ssl_ce.inpainters.loading import searches
+
+    return searches(reference)
+
+
+__all__ = ["inpainters", "load_inpainter", "searches"]

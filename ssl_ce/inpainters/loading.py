@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.descriptors import descriptors, load_descriptor
+from ssl_ce.descriptors.base import Descriptor
 from ssl_ce.descriptors.learned import NetworkDescriptor
 from ssl_ce.descriptors.loading import call_with_options
 from ssl_ce.errors import UserError, unknown
@@ -14,24 +16,36 @@ from ssl_ce.inpainters.base import Inpainter
 from ssl_ce.inpainters.nearest import Nearest
 from ssl_ce.inpainters.parametric import Parametric
 from ssl_ce.methods.saved import load_run
-from ssl_ce.references import parse_reference
+from ssl_ce.references import Reference, parse_reference, with_target
+
+_OWN = ("k", "fill", "align", "index", "complete")
+_SEARCHED = "searched"
 
 
 def load(text: str, index: ImageSet | None = None, device: str = "cpu") -> Inpainter:
     """The inpainter that a reference names: a registered one, a run, or `nearest:DESCRIPTOR` searching `index`."""
     reference = parse_reference(text)
+    if searches(text) and index is None:
+        raise UserError(
+            f"'{text}' searches training images, and none were given. With ce evaluate, use --data or --index."
+        )
     if reference.scheme == "nearest":
-        if index is None:
-            raise UserError(
-                f"'{text}' searches training images, and none were given. With ce evaluate, use --data or --index."
-            )
+        assert index is not None
         descriptor = load_descriptor(reference.target, device)
         if isinstance(descriptor, NetworkDescriptor) and descriptor.needs_calibration:
             descriptor = descriptor.calibrated(index)
-        return Nearest(descriptor, index)
+        complete = reference.options.get("complete")
+        completer = None if complete is None else load(str(complete), index, device)
+        return nearest_of(reference, descriptor, index, completer, device)
     if reference.scheme is None and reference.target in inpainters:
-        return call_with_options(inpainters.get(reference.target), reference)
-    if reference.scheme is not None or reference.target in descriptors:
+        return call_with_options(
+            inpainters.get(reference.target), reference, **({_SEARCHED: index} if searches(text) else {})
+        )
+    if reference.scheme == "fill":
+        inner = parse_reference(reference.target)
+        if inner.scheme is not None or inner.target in inpainters:
+            raise UserError(f"'{text}': what follows fill: is a run, as in fill:runs/x.")
+    elif reference.scheme is not None or reference.target in descriptors:
         raise UserError(
             f"'{text}' describes images and fills no holes. To fill from its nearest contexts write nearest:{text}."
         )
@@ -43,3 +57,30 @@ def load(text: str, index: ImageSet | None = None, device: str = "cpu") -> Inpai
             f"A run fills holes with its whole network: write {reference.target}, without a tap or options."
         )
     return Parametric(text, load_run(path), device)
+
+
+def nearest_of(
+    reference: Reference,
+    descriptor: Descriptor,
+    searched: ImageSet,
+    complete: Inpainter | None = None,
+    device: str = "cpu",
+) -> Nearest:
+    """A `nearest` reference's inpainter over its descriptor, and over what completes its queries."""
+    options = {name: value for name, value in reference.options.items() if name != "complete"}
+    for name in options:
+        if name not in _OWN:
+            raise unknown("option of 'nearest'", name, _OWN)
+    found = Nearest(descriptor, searched, complete=complete, device=device, **options)
+    found.name = with_target(reference, descriptor.name)
+    return found
+
+
+def searches(text: str) -> bool:
+    """Whether the inpainter that a reference names searches an image set."""
+    reference = parse_reference(text)
+    if reference.scheme == "nearest":
+        return True
+    if reference.scheme is not None or reference.target not in inpainters:
+        return False
+    return _SEARCHED in inspect.signature(inpainters.get(reference.target)).parameters

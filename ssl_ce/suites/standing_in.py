@@ -13,11 +13,13 @@ from ssl_ce.descriptors.learned import NetworkDescriptor
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.evaluators.base import EvaluationData, Evaluator, Subject
 from ssl_ce.inpainters import load_inpainter
+from ssl_ce.inpainters.base import Inpainter
+from ssl_ce.inpainters.loading import nearest_of
 from ssl_ce.inpainters.nearest import Nearest
 from ssl_ce.inpainters.parametric import Parametric
 from ssl_ce.methods.base import Method
 from ssl_ce.methods.saved import build_method
-from ssl_ce.references import Reference, parse_reference
+from ssl_ce.references import Reference, made_of, parse_reference
 from ssl_ce.suites.cells import PretrainCell
 
 # Parameters of the methods that are kept to be asked again: about a gigabyte.
@@ -37,10 +39,15 @@ class StandIns:
 
     def pretraining(self, reference: str) -> PretrainCell | None:
         """The suite's pretraining that the subject is made of, or None."""
-        parsed = parse_reference(reference)
-        if parsed.scheme == "nearest":
-            return self.pretraining(parsed.target)
-        return self._cells.get(parsed.target) if parsed.scheme in (None, "init") else None
+        found = {
+            parsed.target: self._cells[parsed.target]
+            for parsed in made_of(reference)
+            if parsed.scheme in (None, "init") and parsed.target in self._cells
+        }
+        if len(found) > 1:
+            names = ", ".join(cell.name for cell in found.values())
+            raise UserError(f"'{reference}' is made of several pretrainings ({names}); a cell is made of one at most.")
+        return next(iter(found.values()), None)
 
     def method(self, cell: PretrainCell) -> Method:
         """The cell's method, untrained."""
@@ -64,12 +71,15 @@ class StandIns:
         """
         if evaluator.needs.capability == "encode":
             return self._descriptor(reference)
+        return self._inpainter(evaluator, reference, data.train)
+
+    def _inpainter(self, evaluator: Evaluator, reference: str, train: ImageSet | None) -> Inpainter:
         parsed = parse_reference(reference)
         if parsed.scheme == "nearest":
-            return self._nearest(reference, parsed.target, data.train)
+            return self._nearest(evaluator, parsed, train)
         cell = self.pretraining(reference)
-        if cell is None or parsed.scheme is not None:
-            return load_inpainter(reference, data.train)
+        if cell is None or parsed.scheme not in (None, "fill"):
+            return load_inpainter(reference, train)
         if parsed.tap is not None or parsed.options:
             raise UserError(f"'{reference}': a run fills holes with its whole network. Leave out tap and options.")
         method = self.method(cell)
@@ -80,10 +90,12 @@ class StandIns:
             )
         return Parametric(reference, method)
 
-    def _nearest(self, reference: str, target: str, train: ImageSet | None) -> Nearest:
+    def _nearest(self, evaluator: Evaluator, parsed: Reference, train: ImageSet | None) -> Nearest:
         if train is None:
-            raise UserError(f"'{reference}' searches train images, and this suite's data have none.")
-        return Nearest(self._descriptor(target), train)
+            raise UserError(f"'{parsed.text}' searches train images, and this suite's data have none.")
+        complete = parsed.options.get("complete")
+        completer = None if complete is None else self._inpainter(evaluator, str(complete), train)
+        return nearest_of(parsed, self._descriptor(parsed.target), train, completer)
 
     def _descriptor(self, reference: str) -> Descriptor:
         parsed = parse_reference(reference)
