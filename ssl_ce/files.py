@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -79,6 +80,11 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def slug(text: str) -> str:
+    """`text` as a part of a file's name: letters, digits and "._=-" stay, runs of others become one "-"."""
+    return re.sub(r"[^\w.=-]+", "-", text).strip("-.") or "-"
 
 
 def digest(*parts: bytes | str | memoryview) -> str:

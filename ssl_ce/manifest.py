@@ -15,7 +15,8 @@ from typing import Any
 
 _PACKAGES = (
     "ssl-ce", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image",
-    "opencv-contrib-python-headless", "faiss-cpu", "faiss-gpu-cu12", "lightning-fabric", "timm",
+    "opencv-contrib-python-headless", "torchmetrics", "torch-fidelity", "faiss-cpu", "faiss-gpu-cu12",
+    "lightning-fabric", "timm",
 )  # fmt: skip
 
 

@@ -95,6 +95,12 @@ def with_target(reference: Reference, target: str) -> str:
     return f"{reference.text.partition(':')[0]}:{target}"
 
 
+def with_option(reference: Reference, option: str, value: str) -> str:
+    """The text of a `nearest` reference with one more option of its own."""
+    head, _, rest = reference.text.partition(":")
+    return f"{head}{'&' if reference.options else '?'}{option}={value}:{rest}"
+
+
 def reference_of(name: str, subject: DataclassInstance) -> str:
     """The shortest text that makes `subject` again, as `hog?cell=4`: its init fields, defaults left out."""
     given = (f for f in fields(subject) if f.init and getattr(subject, f.name) != f.default)

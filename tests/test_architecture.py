@@ -21,6 +21,8 @@ GROUND = {
     "search",
     "holes",
     "metrics",
+    "ssim",
+    "rings",
     "images",
     "randomness",
     "registry",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ssl_ce.errors import MachineError, UserError
-from ssl_ce.files import atomic_write, digest, write_text
+from ssl_ce.files import atomic_write, digest, slug, write_text
 from ssl_ce.references import Reference, parse_reference
 from ssl_ce.settings import Settings, dump_yaml, override, parse, read_scalar, read_yaml
 
@@ -97,3 +97,17 @@ def test_an_unwritable_place_and_a_full_disk_are_told_apart(tmp_path: Path):
 def test_digests_tell_parts_apart():
     assert digest("ab", "c") != digest("a", "bc")
     assert digest("a") == digest(b"a")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("center", "center"),
+        ("masks/", "masks"),
+        ("../my masks/ny", "my-masks-ny"),
+        ("hog?cell=4", "hog-cell=4"),
+        ("/", "-"),
+    ],
+)
+def test_any_text_makes_a_files_name(text: str, name: str) -> None:
+    assert slug(text) == name

@@ -32,7 +32,9 @@ _EXAMPLES = {
     "inpainting": (
         "inpainting runs/mine --data photos/",
         "inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block",
+        "inpainting runs/mine telea --data photos/ --holes masks/ --holes free-form",
         "inpainting runs/mine nearest:hog --test photos/ --index more-photos/",
+        "inpainting runs/mine telea --data photos/ --holes center --failures 4",
     ),
     "retrieval": (
         "retrieval runs/mine@conv3 gist --data photos/",
@@ -42,6 +44,18 @@ _EXAMPLES = {
         "nn-inpainting runs/mine gist --data photos/",
         "nn-inpainting runs/mine@conv3 --test photos/ --index more-photos/ --holes center",
     ),
+}
+
+_FAILURES = (
+    "--failures",
+    0,
+    "Draw the N test images that each subject fills worst, N median and the N best, a picture for each strategy.",
+)
+# Evaluators that draw pictures: the option that says of how many test images, its default, its help.
+_PICTURES = {
+    "retrieval": ("--panels", 6, "Draw what each descriptor finds for N test images, one picture for each strategy."),
+    "inpainting": _FAILURES,
+    "nn-inpainting": _FAILURES,
 }
 
 
@@ -89,10 +103,10 @@ def _make_command(name: str) -> click.Command:
     data_options(callback)
     for option in reversed(_options(_has_holes(name))):
         option(callback)
-    if name == "retrieval":
-        panels_help = "Draw what each descriptor finds for N test images, one picture for each strategy. 0 draws none."
-        click.option("--panels", type=click.IntRange(min=0), default=6, show_default=True, metavar="N",
-                     help=panels_help)(callback)  # fmt: skip
+    if name in _PICTURES:
+        option, preset, picture_help = _PICTURES[name]
+        click.option(option, "pictures", type=click.IntRange(min=0), default=preset, show_default=True, metavar="N",
+                     help=f"{picture_help} 0 draws none.")(callback)  # fmt: skip
     summary = evaluators.entry(name).summary
     help_text = f"{summary[:1].upper()}{summary[1:]}."
     if name in _EXAMPLES:
@@ -102,11 +116,17 @@ def _make_command(name: str) -> click.Command:
 
 def _options(has_holes: bool) -> tuple[Callable[[Any], Any], ...]:
     devices = click.Choice(["auto", "cpu", "cuda"])
-    index_help = "Where nearest neighbours are searched. Default: the train images."
-    holes_help = "Region strategy (ce list holes); may be repeated. Default: the paper's three."
+    index_help = (
+        "Where nearest neighbours are searched. Default: the train images. The words full and bank set how they are "
+        "described: once, as whole images, or under each hole."
+    )
+    holes_help = (
+        "Region strategy (ce list holes), a folder of mask images (white = missing) that go by the images' names or "
+        "are drawn by seed, or one mask image; may be repeated. Default: the paper's three strategies."
+    )
     about_holes = (
         click.option("--index", metavar="REF", help=index_help),
-        click.option("--holes", multiple=True, metavar="STRATEGY", help=holes_help),
+        click.option("--holes", multiple=True, metavar="HOLES", help=holes_help),
     )
     seed_help = "Decides draws of labels, and holes.  [default: 0]"
     return (
@@ -146,7 +166,7 @@ def _evaluate(
     assignments: tuple[str, ...],
     index: str | None = None,
     holes: tuple[str, ...] = (),
-    panels: int = 0,
+    pictures: int = 0,
     **data: Any,
 ) -> None:
     from rich.console import Console
@@ -161,6 +181,8 @@ def _evaluate(
     check_folder(results)
     evaluator_class = evaluators.get(name)
     settings: dict[str, Any] = {"holes": list(dict.fromkeys(holes))} if holes else {}
+    if index in ("full", "bank"):
+        settings["index"], index = index, None
     config = parse(evaluator_class.Config, override(settings, assignments), f"the settings of {name}")
     evaluator = evaluator_class(config)
     references = [evaluator.reference(subject) for subject in subjects]
@@ -175,15 +197,28 @@ def _evaluate(
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
-    for path in _draw_panels(evaluator, references, sets, results, panels, seed=seed, device=device):
+    for line in _left_out(records):
+        click.echo(line)
+    for path in _draw_pictures(evaluator, references, records, sets, results, pictures, seed=seed, device=device):
         click.echo(f"Picture: {path}")
     added = "1 record" if len(records) == 1 else f"{len(records)} records"
     click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
 
 
-def _draw_panels(
+def _left_out(records: list[Record]) -> list[str]:
+    """A line for each subject that found the images to fill themselves among those it searches."""
+    from ssl_ce.evaluators.recording import LEFT_OUT
+
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.subject.name] = counts.get(record.subject.name, 0) + record.notes.get(LEFT_OUT, 0)
+    return [f"{who}: {LEFT_OUT}: {count:,}" for who, count in counts.items() if count]
+
+
+def _draw_pictures(
     evaluator: Evaluator,
     references: list[str],
+    records: list[Record],
     data: EvaluationData,
     results: Path,
     count: int,
@@ -191,17 +226,24 @@ def _draw_panels(
     seed: int,
     device: str,
 ) -> list[Path]:
-    """The pictures of `ce evaluate retrieval`; none for other evaluators."""
+    """The pictures of an evaluation, of `count` test images; none for an evaluator that draws none."""
     if count == 0:
         return []
+    from ssl_ce.cli.progress import status_line
     from ssl_ce.devices import choose_device
     from ssl_ce.evaluators.base import Env
+    from ssl_ce.evaluators.inpainting import Inpainting
     from ssl_ce.evaluators.retrieval import Retrieval
+    from ssl_ce.report.failures import failure_pictures
     from ssl_ce.report.panels import retrieval_panels
 
-    if not isinstance(evaluator, Retrieval):
-        return []
-    return retrieval_panels(evaluator, references, data, Env(seed=seed, device=choose_device(device)), results, count)
+    with status_line(evaluator.protocol) as say:
+        env = Env(seed=seed, device=choose_device(device), say=say)
+        if isinstance(evaluator, Retrieval):
+            return retrieval_panels(evaluator, references, data, env, results, count)
+        if isinstance(evaluator, Inpainting):
+            return failure_pictures(evaluator, references, records, data, env, results, count)
+    return []
 
 
 def judge_with_progress(
@@ -234,7 +276,7 @@ def _size_for(references: list[str], options: dict[str, Any]) -> int | None:
 
 
 def _recipe_of_run(text: str) -> dict[str, Any] | None:
-    """The recipe of the run that a subject reference names; None for a subject of another kind.
+    """The recipe of the run that a subject reference names, or of the first that it is made of; None without one.
 
     Raises
     ------
@@ -244,15 +286,15 @@ def _recipe_of_run(text: str) -> dict[str, Any] | None:
     from ssl_ce.descriptors import descriptors
     from ssl_ce.inpainters import inpainters
     from ssl_ce.methods.saved import read_run_recipe
-    from ssl_ce.references import parse_reference
+    from ssl_ce.references import made_of
 
-    reference = parse_reference(text)
-    if reference.scheme == "nearest":
-        return _recipe_of_run(reference.target)
     named = [*descriptors.names(), *inpainters.names()]
-    if reference.scheme not in (None, "init") or (reference.scheme is None and reference.target in named):
-        return None
-    path = Path(reference.target)
-    if len(path.parts) == 1 and not path.exists():
-        raise unknown("subject", reference.target, named)
-    return read_run_recipe(path)
+    recipes = []
+    for reference in made_of(text):
+        if reference.scheme not in (None, "init") or (reference.scheme is None and reference.target in named):
+            continue
+        path = Path(reference.target)
+        if len(path.parts) == 1 and not path.exists():
+            raise unknown("subject", reference.target, named)
+        recipes.append(read_run_recipe(path))
+    return next(iter(recipes), None)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ssl_ce.inpainters.base import Inpainter
 
-# A mask's grey, or a picture's opacity, on the one side of this is missing.
-_HALF = 128
+
+_RECTANGLE = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*){3}")
 
 
 @click.command()
@@ -32,7 +32,8 @@ _HALF = 128
     default="center",
     show_default=True,
     metavar="WHERE",
-    help="center; x,y,w,h in pixels; a mask image (white = missing); or auto: what is transparent.",
+    help="center; x,y,w,h in pixels; a mask image (white = missing), or a folder of masks that go by the pictures' "
+    "names; or auto: what is transparent.",
 )
 @click.option("--compare", metavar="A,B,...", help="Other inpainters; all fills are drawn side by side as well.")
 @click.option("--index", metavar="REF", help="Images that nearest:DESCRIPTOR searches.")
@@ -59,6 +60,7 @@ def inpaint(
     Examples:
       ce inpaint telea holiday.png --holes 120,80,64,40 -o filled.png
       ce inpaint runs/mine holiday.png --holes mask.png -o filled.png --compare telea,navier-stokes
+      ce inpaint telea photos/*.jpg --holes masks/ -o filled/
       ce inpaint navier-stokes logos/*.png --holes auto -o filled/
       ce inpaint nearest:hog holiday.png --index photos/ -o filled.png
     """
@@ -69,14 +71,15 @@ def inpaint(
     chosen = str(choose_device(device))
     names = list(dict.fromkeys([subject, *(name for name in (compare or "").split(",") if name)]))
     inpainters = {name: _load(name, index, size, chosen) for name in names}
+    masks = _masks(holes, images)
     jobs = []
     for path in images:
         picture, alpha = _read(path)
-        hole = _hole(holes, path, picture, alpha)
+        hole = _hole(holes, masks.get(path), path, picture, alpha)
         try:
             check_hole(hole)
         except UserError as error:
-            raise UserError(f"{path}, --holes {holes}: {error}") from error
+            raise UserError(f"{path}, --holes {masks.get(path, holes)}: {error}") from error
         jobs.append((path, picture, hole))
     for path, picture, hole in jobs:
         fills = {name: fill_picture(inpainter, picture, hole) for name, inpainter in inpainters.items()}
@@ -117,8 +120,9 @@ def _load(name: str, index: str | None, size: int | None, device: str) -> Inpain
     from ssl_ce.data import DataOptions, splits_of
     from ssl_ce.evaluators.opening import open_role
     from ssl_ce.inpainters import load_inpainter
+    from ssl_ce.inpainters.loading import searches
 
-    if not name.startswith("nearest:") or index is None:
+    if index is None or not searches(name):
         return load_inpainter(name, None, device)
     options = DataOptions(size=size, default_size=128, progress=True)
     splits_of(index, options)  # what does not exist is said before anything is packed
@@ -138,10 +142,29 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     return torch.from_numpy(picture), None if alpha is None else torch.from_numpy(alpha)
 
 
-def _hole(where: str, path: Path, picture: Tensor, alpha: Tensor | None) -> Tensor:
+def _masks(where: str, images: tuple[Path, ...]) -> dict[Path, Path]:
+    """{image: its mask} where the holes come from mask images."""
+    from ssl_ce.data.masks import list_masks, masks_by_name
+
+    place = Path(where).expanduser()
+    if where in ("center", "auto") or _RECTANGLE.fullmatch(where):
+        return {}
+    if not place.exists():
+        raise UserError(f"--holes {where} is neither center, auto, x,y,w,h, nor masks (an image, a folder) that exist.")
+    if not place.is_dir():
+        return dict.fromkeys(images, place)
+    found = masks_by_name(list_masks(place), images)
+    for path, mask in zip(images, found, strict=True):
+        if mask is None:
+            raise UserError(f"No mask in {where} is called {path.stem}, for {path}. Add one, or leave the picture out.")
+    return {path: mask for path, mask in zip(images, found, strict=True) if mask is not None}
+
+
+def _hole(where: str, mask: Path | None, path: Path, picture: Tensor, alpha: Tensor | None) -> Tensor:
     """bool (1, h, w), True = missing."""
     import torch
 
+    from ssl_ce.data.masks import HALF, read_mask
     from ssl_ce.holes import center
 
     height, width = picture.shape[1:]
@@ -150,24 +173,21 @@ def _hole(where: str, path: Path, picture: Tensor, alpha: Tensor | None) -> Tens
     if where == "auto":
         if alpha is None:
             raise UserError(f"{path} has no transparent pixels for --holes auto. Give a mask image, or x,y,w,h.")
-        return alpha[None] < _HALF
-    if re.fullmatch(r"\s*-?\d+\s*(,\s*-?\d+\s*){3}", where):
-        x, y, w, h = (int(number) for number in where.split(","))
-        if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
-            raise UserError(f"The hole {where} (x,y,w,h) reaches beyond {path}, which is {width} x {height} pixels.")
-        hole = torch.zeros(1, height, width, dtype=torch.bool)
-        hole[:, y : y + h, x : x + w] = True
-        return hole
-    mask = Path(where)
-    if not mask.is_file():
-        raise UserError(f"--holes {where} is neither center, auto, x,y,w,h, nor a mask image that exists.")
-    grey, _ = _read(mask)
-    if grey.shape != picture.shape:
-        raise UserError(
-            f"The mask {mask} is {grey.shape[2]} x {grey.shape[1]} pixels and {path} is {width} x {height}. "
-            "Make them the same size."
-        )
-    return grey.float().mean(0, keepdim=True) >= _HALF
+        return alpha[None] < HALF
+    if mask is not None:
+        missing = torch.from_numpy(read_mask(mask))
+        if missing.shape != picture.shape[1:]:
+            raise UserError(
+                f"The mask {mask} is {missing.shape[1]} x {missing.shape[0]} pixels and {path} is {width} x {height}. "
+                "Make them the same size."
+            )
+        return missing[None]
+    x, y, w, h = (int(number) for number in where.split(","))
+    if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+        raise UserError(f"The hole {where} (x,y,w,h) reaches beyond {path}, which is {width} x {height} pixels.")
+    hole = torch.zeros(1, height, width, dtype=torch.bool)
+    hole[:, y : y + h, x : x + w] = True
+    return hole
 
 
 def _write(picture: Tensor, path: Path) -> None:
@@ -182,7 +202,8 @@ def _write(picture: Tensor, path: Path) -> None:
 def _draw(path: Path, picture: Tensor, hole: Tensor, fills: Mapping[str, Tensor]) -> None:
     import torch
 
-    from ssl_ce.report.grids import MISSING_COLOR, fills_strip
+    from ssl_ce.report.drawing import MISSING_COLOR
+    from ssl_ce.report.grids import fills_strip
 
     color = torch.from_numpy(MISSING_COLOR).view(3, 1, 1)
     fills_strip(path, {"hole": torch.where(hole, color, picture), **fills})

@@ -131,17 +131,16 @@ def _draw(run: str, data: EvaluationData, results: Path, seed: int) -> list[Path
 
     indices = torch.arange(6)
     truth = data.test.read(indices)
-    assert data.test.size is not None
     assert data.train is not None
     holes_of = Inpainting(InpaintingConfig(holes=STRATEGIES)).holes
     names = (run, "mean-color", "telea", "navier-stokes")
     paths = []
     for strategy in STRATEGIES:
-        holes = holes_of(strategy, indices, seed, data.test.size)
+        holes = holes_of(strategy, indices, seed, data.test)
         fills = {name: load_inpainter(name).fill(truth.masked_fill(holes, 0), holes) for name in names}
         paths.append(results / f"fills-{strategy}.png")
         inpainting_grid(paths[-1], truth, holes, fills)
-    holes = holes_of("center", indices, seed, data.test.size)
+    holes = holes_of("center", indices, seed, data.test)
     rows = {}
     for name in (f"{run}@{TAP}", f"init:{run}@{TAP}", "hog", "pixels"):
         searcher = load_inpainter(f"nearest:{name}", data.train)

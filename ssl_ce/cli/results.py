@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ssl_ce.cli.groups import Group
 from ssl_ce.errors import UserError
+
+if TYPE_CHECKING:
+    from ssl_ce.records.record import Record
 
 
 @click.group(cls=Group)
@@ -18,6 +21,7 @@ def results() -> None:
     \b
     Examples:
       ce results show results/local
+      ce results breakdown results/local --by distance --plot distance.png
       ce results curves runs/mine -o curves.png
     """
 
@@ -43,13 +47,7 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -
       ce results show results/local --format md > table.md
       ce results show results/local --format json | jq '.[] | [.subject, .metrics.accuracy.value]'
     """
-    from ssl_ce.records.store import RecordStore
-
-    store = RecordStore(folder, say=lambda message: click.echo(message, err=True))
-    if not store.path.is_file():
-        what = "has no records.jsonl" if folder.is_dir() else "is not a folder"
-        raise UserError(f"There are no results in {folder}: it {what}. Give the folder that --results named.")
-    records = store.records()
+    records = _records(folder)
     if layout == "table":
         from rich.console import Console
 
@@ -60,6 +58,64 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -
         from ssl_ce.report.tables import render
 
         click.echo(render(records, layout), nl=False)
+
+
+@results.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    "questions",
+    multiple=True,
+    type=click.Choice(["missing", "distance", "mixes"]),
+    help="The share of the image that is missing, a missing pixel's distance to the context, or whether the hole mixes "
+    "classes; may be repeated. Default: all that the records tell.",
+)
+@click.option(
+    "--metric", metavar="NAME", help="What is averaged. Default: psnr; by distance l1, and there is no other."
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["table", "md", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to show it; csv and json have a row for each subject and bin.",
+)
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw it too, as a PNG.")
+def breakdown(
+    folder: Path,
+    questions: tuple[Literal["missing", "distance", "mixes"], ...],
+    metric: str | None,
+    layout: Literal["table", "md", "csv", "json"],
+    plot: Path | None,
+) -> None:
+    """Show where the inpainters of DIR fail, from the outcomes of single images.
+
+    DIR is a folder that `ce evaluate inpainting` or `ce evaluate nn-inpainting` wrote (--results). Each number is the
+    mean over the images of a bin, with its 95 % interval.
+
+    \b
+    Examples:
+      ce results breakdown results/local
+      ce results breakdown results/local --by missing --by mixes --metric ssim
+      ce results breakdown results/local --by distance --plot distance.png
+      ce results breakdown results/local --format csv > breakdown.csv
+    """
+    from ssl_ce.report.breakdown import break_down, print_breakdown, render_breakdown
+
+    tables = break_down(_records(folder, with_outcomes=True), tuple(dict.fromkeys(questions)), metric)
+    if plot is not None:
+        from ssl_ce.report.breakdown_figure import draw_breakdown
+
+        draw_breakdown(plot, tables)
+    if layout == "table":
+        from rich.console import Console
+
+        print_breakdown(tables, Console())
+    else:
+        click.echo(render_breakdown(tables, layout), nl=False)
+    if plot is not None:
+        click.echo(f"Picture: {plot}", err=layout != "table")
 
 
 @results.command()
@@ -86,3 +142,14 @@ def curves(runs: tuple[Path, ...], quantities: tuple[str, ...], out: Path) -> No
 
     draw_curves(out, {str(run): run for run in runs}, quantities or losses_of(runs[0]))
     click.echo(f"{out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}.")
+
+
+def _records(folder: Path, *, with_outcomes: bool = False) -> list[Record]:
+    """The records in a folder that the user named; a torn last line is told on stderr."""
+    from ssl_ce.records.store import RecordStore
+
+    store = RecordStore(folder, say=lambda message: click.echo(message, err=True))
+    if not store.path.is_file():
+        what = "has no records.jsonl" if folder.is_dir() else "is not a folder"
+        raise UserError(f"There are no results in {folder}: it {what}. Give the folder that --results named.")
+    return store.records(with_outcomes=with_outcomes)

@@ -55,10 +55,28 @@ def decode_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] 
     with _reasons(), _open(path) as opened:
         opened.load()
         image = _upright(opened)
-        alpha = None
-        if _has_alpha(image):
-            alpha = np.asarray(image.convert("RGBA"))[..., 3].copy()
-        return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), alpha
+        return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), _opacity(image)
+
+
+def decode_numbers(path: Path) -> NDArray[np.int64]:
+    """A file's number for each pixel, of grey or a palette, int64 (h, w), as they were written and as they lie.
+
+    Raises
+    ------
+    Unreadable
+        As `decode`, and if it holds colours.
+    """
+    with _reasons(), _open(path) as opened:
+        if not _is_single(opened):
+            raise Unreadable(f"it holds colours ({opened.mode}), not one number for each pixel")
+        opened.load()
+        return np.asarray(opened).astype(np.int64)
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether `decode_numbers` would find numbers, from the header alone. Raises `Unreadable` like `decode`."""
+    with _reasons(), _open(path) as opened:
+        return _is_single(opened)
 
 
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
@@ -67,22 +85,17 @@ def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> NDArray[np.u
     "crop" equals torchvision's `Resize(size, BICUBIC)` followed by `CenterCrop(size)`, up to an aspect ratio
     of 16; "squash" resizes both sides; "pad" resizes the longer side and adds black around the centre.
     """
-    width, height = image.size
-    if fit == "crop":
-        short, long = min(width, height), max(width, height)
-        if long > _SLIVER * short:
-            return fit_square(_cut_centre(image, min(width, _SLIVER * short), min(height, _SLIVER * short)), size)
-        resized = int(size * long / short)
-        shape = (resized, size) if width > height else (size, resized)
-        square = _cut_centre(image.resize(shape, Image.Resampling.BICUBIC), size, size)
-    elif fit == "squash":
-        square = image.resize((size, size), Image.Resampling.BICUBIC)
-    else:
-        scale = size / max(width, height)
-        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-        square = Image.new("RGB", (size, size))
-        square.paste(image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    square = _squared(image, size, fit, Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def fit_map(values: NDArray[np.uint8], size: int, fit: Fit = "crop", beyond: int = 0) -> NDArray[np.uint8]:
+    """What belongs to an image pixel by pixel, uint8 (h, w), as the square that `fit_square` makes of the image.
+
+    Nearest neighbour, so that no value is made up: uint8 (size, size). What "pad" adds is `beyond`.
+    """
+    square = _squared(Image.fromarray(values), size, fit, Image.Resampling.NEAREST, beyond)
+    return np.array(square)
 
 
 def native_size(image: RawImage) -> tuple[int, int]:
@@ -128,6 +141,25 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+def _squared(image: Image.Image, size: int, fit: Fit, resampling: Image.Resampling, beyond: int = 0) -> Image.Image:
+    width, height = image.size
+    if fit == "crop":
+        short, long = min(width, height), max(width, height)
+        if long > _SLIVER * short:
+            cut = _cut_centre(image, min(width, _SLIVER * short), min(height, _SLIVER * short))
+            return _squared(cut, size, fit, resampling)
+        resized = int(size * long / short)
+        shape = (resized, size) if width > height else (size, resized)
+        return _cut_centre(image.resize(shape, resampling), size, size)
+    if fit == "squash":
+        return image.resize((size, size), resampling)
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = Image.new(image.mode, (size, size), beyond)
+    square.paste(image.resize(inner, resampling), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return square
+
+
 def _cut_centre(image: Image.Image, width: int, height: int) -> Image.Image:
     left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
     return image.crop((left, top, left + width, top + height))
@@ -150,13 +182,32 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def _is_single(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16")
+
+
 def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or image.mode in ("I", "F")
+
+
+def _opacity(image: Image.Image) -> NDArray[np.uint8] | None:
+    if not _has_alpha(image):
+        return None
+    if _is_deep(image):  # one value is transparent, which Pillow leaves to us
+        return np.where(np.asarray(image) == image.info["transparency"], 0, 255).astype(np.uint8)
+    return np.asarray(image.convert("RGBA"))[..., 3].copy()
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _scale_deep_grey(image)
+    if _is_deep(image):
+        grey, opacity = _scale_deep_grey(image), _opacity(image)
+        if opacity is not None:
+            grey.paste((255, 255, 255), mask=Image.fromarray(255 - opacity))
+        return grey
     if _has_alpha(image):
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

@@ -1,7 +1,8 @@
 """A folder of images as a dataset. Layouts, in the order they are tried:
 
     train/ with test/ and/or val/      splits; val/ stands in for a test/ that is missing
-    photo|images/ with label|masks/    pairs of photographs and pixel maps or boxes: the photographs are read
+    photo|images/ with label|masks/    pairs of photographs and pixel maps or boxes: the photographs are read, and where
+                                       the maps have the photographs' names they are known too (ssl_ce.data.labels)
     one level of class folders         classes, split by seed
     images only                        no targets, split by seed
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_ce.data.options import DataOptions
-from ssl_ce.data.source import Dataset, Files, Source
+from ssl_ce.data.source import Dataset, Files, PixelMaps, Source
 from ssl_ce.data.splitting import split_by_seed
 from ssl_ce.errors import UserError
 
@@ -28,10 +29,11 @@ EXTENSIONS = frozenset((
     ".ppm", ".pgm", ".pnm",
 ))  # fmt: skip
 _PHOTOS = frozenset(("photo", "photos", "image", "images", "img", "imgs", "jpegimages"))
-_BESIDE_PHOTOS = frozenset((
-    "label", "labels", "mask", "masks", "annotation", "annotations",
-    "imagesets", "segmentationclass", "segmentationobject",  # VOC's
-))  # fmt: skip
+# Those that hold pixel maps, the likeliest first, and others.
+_MAPS = ("label", "labels", "segmentationclass", "annotation", "annotations", "mask", "masks")
+_BESIDE_PHOTOS = frozenset((*_MAPS, "imagesets", "segmentationobject"))  # VOC's
+# JPEG and WebP blur class numbers into others.
+_LOSSLESS = frozenset((".png", ".tif", ".tiff", ".bmp"))
 
 
 def folder_dataset(folder: Path) -> Dataset:
@@ -47,13 +49,21 @@ def folder_dataset(folder: Path) -> Dataset:
     return Dataset(("train", "test", "all"), lambda split, options: _read_split_by_seed(folder, split, options))
 
 
+def images_below(folder: Path) -> Files:
+    """All images in `folder` at any depth, sorted, hidden ones left out. `UserError` if it cannot be read."""
+    subfolders, names = _visible(folder)
+    names += [name for subfolder in subfolders for name in _walk(folder, subfolder)]
+    return Files(folder, sorted(name for name in names if _is_image(name)))
+
+
 @dataclass(frozen=True)
 class _Listing:
-    """What lies in one folder: paths of images relative to it, and the class of each, or None."""
+    """What lies in one folder: paths of images relative to it, the class of each, or None, and pixel maps of them."""
 
     names: list[str]
     classes: list[str] | None
     ignored: int
+    maps: PixelMaps | None = None
 
 
 def _read_split_folder(folder: Path, split: str, place: str) -> Source:
@@ -98,6 +108,7 @@ def _source(folder: Path, split: str, listing: _Listing, classes: list[str], pla
         task="classes" if labelled else "none",
         classes=tuple(classes),
         targets=np.array([numbers[c] for c in listing.classes], dtype=np.int64) if listing.classes else None,
+        maps=listing.maps,
         origin={"folder": place} if place else {},
         ignored=listing.ignored,
     )
@@ -118,9 +129,11 @@ def _list(folder: Path) -> _Listing:
             "Move the images into class folders, or all of them into one folder."
         )
     if images:
-        return _Listing(images, None, ignored)
+        return _Listing(images, None, ignored, _maps(folder, images, below))
     if len(photos) == 1 and photos[0] in full and all(n.casefold() in _PHOTOS | _BESIDE_PHOTOS for n in subfolders):
-        return _Listing(full[photos[0]], None, sum(not _is_image(name) for name in below[photos[0]]))
+        names, of_other_kinds = full[photos[0]], sum(not _is_image(name) for name in below[photos[0]])
+        maps = _maps(folder, [name.partition("/")[2] for name in names], below)
+        return _Listing(names, None, of_other_kinds, maps)
     if not full:
         others = f" The {ignored} files there are of other kinds." if ignored else ""
         raise UserError(
@@ -131,6 +144,21 @@ def _list(folder: Path) -> _Listing:
         [label for label, names in full.items() for _ in names],
         ignored,
     )
+
+
+def _maps(folder: Path, images: list[str], below: dict[str, list[str]]) -> PixelMaps | None:
+    """The maps of `images` in the first folder beside them that has any: files of their names but for the suffix."""
+    for place in sorted((name for name in below if name.casefold() in _MAPS), key=lambda n: _MAPS.index(n.casefold())):
+        inner = [name.partition("/")[2] for name in below[place]]
+        there = {_stem(name): name for name in inner if os.path.splitext(name)[1].lower() in _LOSSLESS}  # noqa: PTH122
+        found = [there.get(_stem(name)) for name in images]
+        if any(name is not None for name in found):
+            return PixelMaps(folder / place, found)
+    return None
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122
 
 
 def _visible(folder: Path) -> tuple[list[str], list[str]]:

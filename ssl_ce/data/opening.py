@@ -35,7 +35,7 @@ def open_packed(reference: str, split: str, options: DataOptions) -> PackedImage
     path = options.cache_folder() / f"{source.name}-{split}-{size}-{key[:16]}.pack"
     if not path.exists():
         pack(source, size, path, options, asked)
-    images = PackedImages.open(path)
+    images = PackedImages.open(path, source)
     # It may have been packed under another reference to the same images: tell how they were asked for now.
     images.source = {**asked, **_unreadable(images.metadata)}
     found = images.metadata

@@ -161,6 +161,7 @@ def _describe(
         total=len(source),
         unreadable=tuple(failures.listed),
         unreadable_count=failures.count,
+        dropped=tuple(np.flatnonzero(~kept).tolist()),
         ignored=source.ignored,
     )
 

@@ -15,7 +15,7 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,6 +52,8 @@ class Metadata(Settings):
         Hash of the listing that was packed (`Source.identity`).
     total, unreadable, unreadable_count
         Images that were listed; those that could not be read, "path: reason" (the first 1,000); their number.
+    dropped
+        Places, in the listing, of the images that could not be read: all of them. Packs of earlier versions lack it.
     ignored
         Files beside the images that are not images.
     """
@@ -71,12 +73,23 @@ class Metadata(Settings):
     total: int
     unreadable: tuple[str, ...] = ()
     unreadable_count: int = 0
+    dropped: tuple[int, ...] = ()
     ignored: int = 0
 
     @property
     def targets_at(self) -> int:
         """Where the targets begin, in bytes."""
         return PIXELS_AT + self.n * 3 * self.size * self.size
+
+    @property
+    def kept(self) -> Sequence[int] | None:
+        """Places of the packed images in the listing, in order; None where it is not known which were left out."""
+        if len(self.dropped) != self.unreadable_count:
+            return None
+        dropped = set(self.dropped)
+        if not dropped:
+            return range(self.total)
+        return [place for place in range(self.total) if place not in dropped]
 
     @property
     def targets_shape(self) -> tuple[int, ...]:
@@ -103,7 +116,7 @@ class BodyWriter:
 
     def finish(self, metadata: Metadata) -> None:
         """Append the metadata and write the head. The file is whole then."""
-        text = metadata.model_dump_json().encode()
+        text = metadata.model_dump_json(exclude_defaults=True).encode()
         place = self._file.tell()
         self.write(text)
         length = self._file.tell()

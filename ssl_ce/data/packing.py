@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet, Indices, Task
+from ssl_ce.data.labels import LabelMaps
 from ssl_ce.data.packfile import PIXELS_AT, Metadata, verify
+from ssl_ce.data.source import Files, Source, part_of
 from ssl_ce.files import digest
 
 
@@ -26,9 +29,14 @@ class PackedImages:
         The file, and what it says about itself: geometry, unreadable images, ...
     unreadable
         Number of images of the source that could not be read and are not here.
+    files
+        The file of each image, in order; None where it is not known: a packed file that was opened directly, images
+        that were no files.
+    label_maps
+        The classes of the images' pixels; None where there are no maps beside the files.
     """
 
-    def __init__(self, path: Path, metadata: Metadata) -> None:
+    def __init__(self, path: Path, metadata: Metadata, source: Source | None = None) -> None:
         self.path = path
         self.metadata = metadata
         self.name = metadata.name
@@ -44,11 +52,20 @@ class PackedImages:
         self._targets = np.fromfile(
             path, dtype="<i8", count=int(np.prod(metadata.targets_shape)), offset=metadata.targets_at
         ).reshape(metadata.targets_shape)
+        self.files: Sequence[Path | str] | None = None
+        self.label_maps: LabelMaps | None = None
+        if source is not None and (kept := metadata.kept) is not None and len(source) == metadata.total:
+            self.files = _files(source if len(kept) == len(source) else source.part(kept))
+            if self.files is not None and source.maps is not None:
+                self.label_maps = LabelMaps(self.files, source.maps.part(kept), metadata.size, metadata.fit)
 
     @classmethod
-    def open(cls, path: Path) -> PackedImages:
-        """The packed set in `path`, verified. Raises `UserError` if it is cut off, altered or none."""
-        return cls(path, verify(path))
+    def open(cls, path: Path, source: Source | None = None) -> PackedImages:
+        """The packed set in `path`, verified, and what `source`, the listing that it was packed from, knows of files.
+
+        Raises `UserError` if it is cut off, altered or none.
+        """
+        return cls(path, verify(path), source)
 
     def __len__(self) -> int:
         return self.metadata.n
@@ -87,6 +104,9 @@ class Subset:
         self.fingerprint = digest(parent.fingerprint, self._rows.tobytes())
         self.size = parent.size
         self.source: dict[str, Any] = {**parent.source, "part_of": parent.split}
+        files, maps = files_of(parent), label_maps_of(parent)
+        self.files = None if files is None else part_of(files, self._rows)
+        self.label_maps = None if maps is None else maps.part(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -102,6 +122,26 @@ class Subset:
     def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
         """Targets of `indices` (all when None)."""
         return self._parent.targets(self._rows if indices is None else self._rows[_rows(indices, len(self))])
+
+
+def files_of(images: ImageSet) -> Sequence[Path | str] | None:
+    """The file of each image, in order; None where it is not known."""
+    found: Sequence[Path | str] | None = getattr(images, "files", None)
+    return found
+
+
+def label_maps_of(images: ImageSet) -> LabelMaps | None:
+    """The classes of the images' pixels; None where the image set has none."""
+    found: LabelMaps | None = getattr(images, "label_maps", None)
+    return found
+
+
+def _files(source: Source) -> Sequence[Path | str] | None:
+    """The images of `source` if they are files."""
+    if isinstance(source.images, Files):
+        return source.images
+    paths = [image for image in source.images if isinstance(image, str | Path)]
+    return paths if len(paths) == len(source) else None
 
 
 def _rows(indices: Indices, count: int) -> NDArray[np.int64]:

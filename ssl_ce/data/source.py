@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ssl_ce.data.imageset import Task
     from ssl_ce.data.options import DataOptions
 
+_Image = TypeVar("_Image")
 RawImage = Path | str | NDArray[np.uint8] | Image.Image
 
 
@@ -38,6 +39,8 @@ class Source:
         {"where": "Mustache"}.
     ignored
         Files beside the images that are not images.
+    maps
+        Files beside the images that say of each pixel what it shows, where there are some.
     """
 
     name: str
@@ -48,17 +51,18 @@ class Source:
     targets: NDArray[np.int64] | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
     ignored: int = 0
+    maps: PixelMaps | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def part(self, indices: Sequence[int] | NDArray[np.int64], **origin: Any) -> Source:
         """The images at `indices`, in that order; `origin` tells what decided that it is these."""
-        images = self.images
         return replace(
             self,
-            images=images.part(indices) if isinstance(images, Files) else [images[i] for i in indices],
+            images=part_of(self.images, indices),
             targets=None if self.targets is None else self.targets[np.asarray(indices, dtype=np.int64)],
+            maps=None if self.maps is None else self.maps.part(indices),
             origin={**self.origin, **origin},
         )
 
@@ -76,6 +80,18 @@ class Source:
         parts.append(b"" if self.targets is None else self.targets.tobytes())
         parts += [_stamp(image) for image in self.images]
         return digest(*parts)
+
+
+@dataclass(frozen=True)
+class PixelMaps:
+    """Files below one folder, one for each image, or None for an image that has none."""
+
+    folder: Path
+    names: Sequence[str | None]
+
+    def part(self, indices: Sequence[int] | NDArray[np.int64]) -> PixelMaps:
+        """Those of the images at `indices`, in that order."""
+        return PixelMaps(self.folder, [self.names[i] for i in indices])
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,12 @@ class Files(Sequence[Path]):
     def part(self, indices: Sequence[int] | NDArray[np.int64]) -> Files:
         """The paths at `indices`, in that order."""
         return Files(self.folder, [self.names[i] for i in indices])
+
+
+def part_of(images: Sequence[_Image], indices: Sequence[int] | NDArray[np.int64]) -> Sequence[_Image]:
+    """The images at `indices`, in that order."""
+    part = images.part(indices) if isinstance(images, Files) else [images[i] for i in indices]
+    return cast("Sequence[_Image]", part)
 
 
 def _stamp(image: RawImage) -> str:

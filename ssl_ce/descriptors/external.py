@@ -114,7 +114,7 @@ def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = 
     """
     encoder: Any = build_encoder(config, size)
     own = encoder.state_dict()
-    given = {key.removeprefix(prefix): value for key, value in _read_state(path).items() if key.startswith(prefix)}
+    given = {key.removeprefix(prefix): value for key, value in read_state(path).items() if key.startswith(prefix)}
     if not own.keys() & given.keys():
         given = _from_torchvision(given, config.name, encoder)
     fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
@@ -132,7 +132,14 @@ def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = 
     return encoder  # type: ignore[no-any-return]
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of somebody's weights file: safetensors, or a state dict that torch saved, read without running code.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, is unreadable or holds more than tensors.
+    """
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     try:

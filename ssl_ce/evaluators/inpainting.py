@@ -9,40 +9,72 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from torch import Tensor
 
+from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.recording import departures, make_record
-from ssl_ce.holes import bank_of, draw, strategies
+from ssl_ce.evaluators.fill_scores import METRICS, metrics_of, notes_of, outcomes_of
+from ssl_ce.evaluators.hole_source import check_holes, open_holes
+from ssl_ce.evaluators.mixing import mixes
+from ssl_ce.evaluators.perceptual import Perceptual
+from ssl_ce.evaluators.recording import LEFT_OUT, departures, make_record
 from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.base import Inpainter
-from ssl_ce.inpainters.nearest import MOST_HOLES, Nearest
-from ssl_ce.metrics import hole_metrics, psnr_from_l2
-from ssl_ce.randomness import sample_keys
-from ssl_ce.records.record import Metric, Record
-from ssl_ce.records.statistics import bootstrap_of_mean, mean_metric
+from ssl_ce.inpainters.nearest import MOST_HOLES, Index, Nearest
+from ssl_ce.records.record import Record
+from ssl_ce.references import parse_reference, with_option
 from ssl_ce.settings import Settings
 
 _CHUNK = 256
+# Settings that came after the first records of the protocols.
+_LATER = ("perceptual", "index")
 
 
 class InpaintingConfig(Settings):
-    """`holes` names region strategies, one record each; `options` are passed to every one of them."""
+    """`holes` names region strategies or mask images (`ssl_ce.evaluators.hole_source`), one record each; `options` are
+    passed to every one of them.
+
+    `perceptual`: which of "lpips" and "fid" are measured too; also as one text, "lpips,fid". `index`: "bank" describes
+    the searched images under each hole, "full" once, as whole images; for subjects that do not say so themselves.
+    """
 
     holes: tuple[str, ...] = ("center", "random-block", "random-region")
     options: dict[str, Any] = Field(default_factory=dict)
+    perceptual: tuple[str, ...] = ()
+    index: Index = "bank"
+
+    @field_validator("perceptual", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        return given.replace(",", " ").split() if isinstance(given, str) else given
+
+    @field_validator("perceptual")
+    @classmethod
+    def _in_one_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(names)))
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without later settings that were left alone: what was judged before there were any keeps its cell."""
+        values: dict[str, Any] = write(self)
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LATER or getattr(self, name) != fields[name].default
+        }
 
 
 class NearestInpaintingConfig(InpaintingConfig):
-    """`bank`: masks of each strategy; every test image is given one of them, and each has an index of its own."""
+    """`bank`: masks of each strategy; every test image is given one of them."""
 
     bank: int = Field(default=4, ge=1, le=MOST_HOLES)
 
 
 class Inpainting:
-    """L1, L2, PSNR and SSIM over the hole, for each strategy, with a hole of its own for each test image.
+    """How close fills come to the truth, for each strategy, with a hole of its own for each test image.
 
     Pixels are in [0, 1]. `psnr` is the mean of the images' PSNRs and `psnr_of_mean_l2` the PSNR of their mean L2:
     papers print either. Holes are a function of (seed, image number), the same for every subject.
@@ -52,13 +84,14 @@ class Inpainting:
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = InpaintingConfig
     needs: ClassVar[Needs] = Needs("fill")
-    metrics: ClassVar[tuple[str, ...]] = ("psnr", "l1", "l2", "ssim", "psnr_of_mean_l2")
+    metrics: ClassVar[tuple[str, ...]] = METRICS
     floors: ClassVar[tuple[str, ...]] = ("mean-color", "telea")
 
     def __init__(self, config: InpaintingConfig) -> None:
         self.config = config
-        for strategy in config.holes:
-            strategies.entry(strategy)
+        self.perceptual = Perceptual(config.perceptual)
+        for name in config.holes:
+            check_holes(name)
 
     @property
     def protocol(self) -> str:
@@ -66,8 +99,11 @@ class Inpainting:
         return f"{self.name}@{self.version}"
 
     def reference(self, text: str) -> str:
-        """The subject reference that `text` means here."""
-        return text
+        """The subject reference that `text` means here: what searches does so in the index of the settings."""
+        reference = parse_reference(text)
+        if reference.scheme != "nearest" or self.config.index == "bank" or "index" in reference.options:
+            return text
+        return with_option(reference, "index", self.config.index)
 
     def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Inpainter:
         """The inpainter that `reference` names; `nearest:...` searches `data.train`."""
@@ -77,54 +113,67 @@ class Inpainting:
         """Whether the subject can fill these holes at this size: it fills one image of each strategy."""
         if data.test.size is None:
             raise UserError("Inpainting is scored on packed images; pack the test set first.")
-        if isinstance(subject, Nearest):
-            if data.train is not None and data.train.fingerprint == data.test.fingerprint:
-                raise UserError(
-                    f"'{subject.name}' would find every test image in its own index: the train and test images are the "
-                    "same. Give others to search, with --index."
-                )
-        else:
-            for strategy in self.config.holes:
+        self.perceptual.check(len(data.test), data.test.size)
+        for name in self.config.holes:
+            if isinstance(subject, Nearest):
+                indices = torch.arange(min(len(data.test), MOST_HOLES + 1))
+                subject.check_holes(self.holes(name, indices, 0, data.test))
+            else:
                 indices = torch.arange(1)
-                _inpainter(subject).fill(data.test.read(indices), self.holes(strategy, indices, 0, data.test.size))
+                _inpainter(subject).fill(data.test.read(indices), self.holes(name, indices, 0, data.test))
 
-    def holes(self, strategy: str, indices: Tensor, seed: int, size: tuple[int, int]) -> Tensor:
-        """The holes of test images `indices`: bool (n, 1, h, w), True = missing."""
-        return draw(strategy, sample_keys(seed, 0, indices, "evaluation hole"), *size, self.config.options)
+    def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
+        """The holes of the test images `indices`: bool (n, 1, h, w), True = missing."""
+        return open_holes(name, self.config.options, test).each(indices, seed)
 
     def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
         """One record for each strategy."""
+        assert data.test.size is not None
+        notes = notes_of(data.test.size, self.perceptual.implementations())
         for strategy in self.config.holes:
             started = time.perf_counter()
-            outcomes = self._outcomes(subject, strategy, data, env)
+            source = open_holes(strategy, self.config.options, data.test)
+            before = _left_out(subject)
+            outcomes, of_the_set = self._outcomes(subject, strategy, data, env)
+            left_out = _left_out(subject) - before
             yield make_record(
                 self,
                 subject,
                 data,
                 env,
-                variant={"holes": strategy, **departures(self.config, "holes")},
-                metrics=_metrics(outcomes, env.seed),
-                outcomes={name: values.tolist() for name, values in outcomes.items()},
+                variant={**source.variant, **departures(self.config, "holes")},
+                metrics=metrics_of(outcomes, of_the_set, env.seed),
+                outcomes=outcomes,
+                notes=notes | ({LEFT_OUT: left_out} if isinstance(subject, Nearest) else {}),
+                used=[source.identity] if source.identity else [],
                 started=started,
             )
 
     def _outcomes(
         self, subject: Subject, strategy: str, data: EvaluationData, env: Env
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+        """Numbers of single images, and of all of them together."""
         test = data.test
         assert test.size is not None
+        self.perceptual.begin(test, env)
         parts: list[dict[str, NDArray[np.float64]]] = []
         for start in range(0, len(test), _CHUNK):
             indices = torch.arange(start, min(start + _CHUNK, len(test)))
             truth = test.read(indices)
-            holes = self.holes(strategy, indices, env.seed, test.size)
+            holes = self.holes(strategy, indices, env.seed, test)
             # The fill never gets to see the truth, whatever the inpainter does.
             filled = _inpainter(subject).fill(truth.masked_fill(holes, 0), holes)
             if bool((filled != truth).logical_and(~holes).any()):
                 raise UserError(f"'{subject.name}' changes pixels of the context; an inpainter may fill holes only.")
-            parts.append(hole_metrics(filled, truth, holes))
+            mixed = mixes(test, indices, holes)
+            parts.append(
+                outcomes_of(filled, truth, holes)
+                | self.perceptual.of_images(filled, truth)
+                | ({} if mixed is None else {"mixes": mixed})
+            )
             env.say(f"{subject.name}: {strategy} holes, {start + len(indices)} of {len(test)} images filled")
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        outcomes = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return outcomes, self.perceptual.of_the_set()
 
 
 class NearestInpainting(Inpainting):
@@ -143,27 +192,24 @@ class NearestInpainting(Inpainting):
     config: NearestInpaintingConfig
 
     def reference(self, text: str) -> str:
-        """A descriptor is read as `nearest:DESCRIPTOR`; an inpainter stays what it is."""
-        return text if text.startswith("nearest:") or text.partition("?")[0] in inpainters else f"nearest:{text}"
+        """A descriptor is read as `nearest:DESCRIPTOR`; an inpainter stays what it is, a run as `fill:RUN`."""
+        inpaints = parse_reference(text).scheme in ("nearest", "fill") or text.partition("?")[0] in inpainters
+        return super().reference(text if inpaints else f"nearest:{text}")
 
-    def holes(self, strategy: str, indices: Tensor, seed: int, size: tuple[int, int]) -> Tensor:
-        """Masks of the bank, one for each of the test images `indices`: bool (n, 1, h, w), True = missing."""
-        return bank_of(strategy, indices, self.config.bank, seed, *size, self.config.options)
+    def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
+        """Masks of the bank, one for each of the test images `indices`: bool (n, 1, h, w), True = missing.
+
+        With `index="full"`, masks that were matched by name instead.
+        """
+        source = open_holes(name, self.config.options, test)
+        return source.banked(indices, seed, self.config.bank, whole=self.config.index == "full")
+
+
+def _left_out(subject: Subject) -> int:
+    return subject.left_out if isinstance(subject, Nearest) else 0
 
 
 def _inpainter(subject: Subject) -> Inpainter:
     if not isinstance(subject, Inpainter):
         raise UserError(f"'{subject.name}' describes images and fills no holes.")
     return subject
-
-
-def _metrics(outcomes: dict[str, NDArray[np.float64]], seed: int) -> dict[str, Metric]:
-    metrics = {
-        name: mean_metric(outcomes[name], seed=seed, higher_is_better=name in ("psnr", "ssim"))
-        for name in ("psnr", "l1", "l2", "ssim")
-    }
-    of_mean = bootstrap_of_mean(outcomes["l2"], psnr_from_l2, seed=seed)
-    metrics["psnr_of_mean_l2"] = Metric(
-        value=of_mean.value, low=of_mean.low, high=of_mean.high, spread="bootstrap over test images"
-    )
-    return metrics

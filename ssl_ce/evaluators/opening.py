@@ -61,6 +61,13 @@ def open_evaluation_sets(
 
 
 def open_role(reference: str, role: Role, options: DataOptions) -> PackedImages:
-    """Open the split that plays `role`. What has one split only plays any role with it."""
+    """Open the split that plays `role`."""
+    return open_set(reference, role_split(reference, role, options), options)
+
+
+def role_split(reference: str, role: Role, options: DataOptions) -> str:
+    """The split that plays `role`: the only one there is, "all" of what is split by seed if `whole`, or `role`."""
     splits = splits_of(reference, options)
-    return open_set(reference, splits[0] if len(splits) == 1 else role, options)
+    if len(splits) == 1:
+        return splits[0]
+    return "all" if options.whole and "all" in splits else role

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator, Subject
 from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo, cell_hash, record_id
 from ssl_ce.settings import Settings
+
+LEFT_OUT = "images left out because they equal the query"
+"""The note of how many searched images were passed over, summed over the queries."""
 
 
 def make_record(
@@ -26,6 +29,8 @@ def make_record(
     metrics: Mapping[str, Metric],
     outcomes: Mapping[str, ArrayLike],
     chosen: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    used: Sequence[str] = (),
     started: float,
 ) -> Record:
     """The record of one result.
@@ -40,13 +45,17 @@ def make_record(
         {name: one number for each test image}, or for each draw under names that end in "_draws".
     chosen
         What was selected, and on which split.
+    notes
+        What else is to be said about how the result came about.
+    used
+        Hashes of what decided the result beside the subject and the images, such as the masks of its holes.
     started
         `time.perf_counter()` when the work on this result began.
     """
     cell = cell_of(evaluator, subject.name, data, env.seed)
-    used = [images.fingerprint for images in (data.test, data.train) if images is not None]
+    fingerprints = [images.fingerprint for images in (data.test, data.train) if images is not None]
     return Record(
-        id=record_id(cell, variant, subject.identity, *used),
+        id=record_id(cell, variant, subject.identity, *fingerprints, *used),
         cell=cell,
         protocol=evaluator.protocol,
         variant=dict(variant),
@@ -57,6 +66,7 @@ def make_record(
         metrics=dict(metrics),
         config=evaluator.config.model_dump(mode="json"),
         chosen=dict(chosen or {}),
+        notes=dict(notes or {}),
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mb=round(manifest.peak_memory_mb(), 1),
         machine=manifest.describe_machine(str(env.device)),
@@ -96,5 +106,5 @@ def departures(config: Settings, *told_otherwise: str) -> dict[str, str]:
     return {
         name: str(value)
         for name, value in config.model_dump(mode="json").items()
-        if name not in told_otherwise and value != preset[name]
+        if name not in told_otherwise and value != preset.get(name)
     }

@@ -21,9 +21,9 @@ from ssl_ce.descriptors.base import Descriptor
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.encoding import check_describes, encode, resolve_descriptor
-from ssl_ce.evaluators.recording import departures, make_record
+from ssl_ce.evaluators.hole_source import check_holes, open_holes
+from ssl_ce.evaluators.recording import LEFT_OUT, departures, make_record
 from ssl_ce.files import digest
-from ssl_ce.holes import bank_of, strategies
 from ssl_ce.inpainters.nearest import MOST_HOLES
 from ssl_ce.records.record import Record
 from ssl_ce.records.statistics import mean_metric
@@ -42,7 +42,8 @@ class RetrievalConfig(Settings):
     Attributes
     ----------
     holes, options, bank
-        Region strategies, one record each; options for all of them; masks of each, as in `nn-inpainting`.
+        Region strategies or mask images (`ssl_ce.evaluators.hole_source`), one record each; options for all of them;
+        masks of each, as in `nn-inpainting`.
     index
         "bank": training images are described under the query's hole. "full": once, as whole images.
     neighbours
@@ -83,8 +84,8 @@ class Retrieval:
 
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
-        for strategy in config.holes:
-            strategies.entry(strategy)
+        for name in config.holes:
+            check_holes(name)
 
     @property
     def protocol(self) -> str:
@@ -112,10 +113,13 @@ class Retrieval:
             )
         if data.test.task == train.task == "classes" and data.test.classes != train.classes:
             raise UserError(f"{train.name} and {data.test.name} differ in their classes. Give two splits of one set.")
+        for name in self.config.holes:
+            self.holes(name, torch.arange(1), 0, data.test)
 
-    def holes(self, strategy: str, indices: Tensor, seed: int, size: tuple[int, int]) -> Tensor:
-        """Masks of the bank, one for each of the test images `indices`: bool (n, 1, h, w), True = missing."""
-        return bank_of(strategy, indices, self.config.bank, seed, *size, self.config.options)
+    def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
+        """The holes of the test images `indices`: bool (n, 1, h, w), True = missing. As in `nn-inpainting`."""
+        source = open_holes(name, self.config.options, test)
+        return source.banked(indices, seed, self.config.bank, whole=self.config.index == "full")
 
     def neighbours(
         self, descriptor: Descriptor, strategy: str, data: EvaluationData, env: Env, indices: Tensor, k: int
@@ -124,19 +128,24 @@ class Retrieval:
 
         Images that equal the query are not left out.
         """
-        train, size = _searched(data), data.test.size
-        assert size is not None
-        holes = self.holes(strategy, indices, env.seed, size)
+        train = _searched(data)
+        holes = self.holes(strategy, indices, env.seed, data.test)
         found = np.empty((len(indices), k), np.int64)
-        for hole in torch.unique(holes, dim=0):
-            rows = torch.nonzero((holes == hole).flatten(1).all(1)).flatten()
-            index = None if self.config.index == "full" else hole[None]
-            base = env.cache.features(descriptor, train, index)
+        for rows, hole in self._groups(holes):
+            base = env.cache.features(descriptor, train, hole)
             for some in torch.split(rows, _CHUNK):
-                queries = descriptor.describe(data.test.read(indices[some]), hole[None].expand(len(some), -1, -1, -1))
+                queries = descriptor.describe(data.test.read(indices[some]), holes[some])
                 found[some.numpy()] = nearest(queries.numpy(), base, k)[1]
                 env.say(f"{descriptor.name}: {strategy} holes, searching {len(train):,} images")
         return found
+
+    def _groups(self, holes: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Rows that are searched in one index, and the hole under which that is described (None: none)."""
+        if self.config.index == "full":
+            yield torch.arange(len(holes)), None
+            return
+        for hole in torch.unique(holes, dim=0):
+            yield torch.nonzero((holes == hole).flatten(1).all(1)).flatten(), hole[None]
 
     def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
         """One record for each strategy, with one number for each test image under each metric."""
@@ -148,14 +157,16 @@ class Retrieval:
         whole = _without(whole, equal, self.config.depth)
         for strategy in self.config.holes:
             started = time.perf_counter()
+            source = open_holes(strategy, self.config.options, data.test)
             found = self.neighbours(subject, strategy, data, env, indices, fetched)
             outcomes = self._outcomes(_without(found, equal, self.config.depth), whole, data)
             yield make_record(
                 self, subject, data, env,
-                variant={"holes": strategy, **departures(self.config, "holes")},
+                variant={**source.variant, **departures(self.config, "holes")},
                 metrics={name: mean_metric(values, seed=env.seed) for name, values in outcomes.items()},
                 outcomes=outcomes,
-                chosen={"images left out because they equal the query": int(sum(map(len, equal)))},
+                notes={LEFT_OUT: int(sum(map(len, equal)))},
+                used=[source.identity] if source.identity else [],
                 started=started,
             )  # fmt: skip
 

@@ -101,7 +101,8 @@ def _correlated(windows: Tensor, pattern: Tensor) -> Tensor:
     """
     size = windows.shape[2:]
     spectrum = (torch.fft.rfft2(windows) * torch.fft.rfft2(pattern, s=size).conj()).sum(1)
-    return torch.fft.irfft2(spectrum, s=size)
+    found: Tensor = torch.fft.irfft2(spectrum, s=size)
+    return found
 
 
 def _scaled(images: Tensor, scale: float) -> Tensor:

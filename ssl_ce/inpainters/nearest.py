@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -158,6 +159,15 @@ class Nearest:
                 fetched = min(2 * fetched, len(base))
         return result
 
+    def check_holes(self, holes: Tensor) -> None:
+        """Raise `UserError` for more than `MOST_HOLES` different holes, bool (n, 1, h, w), with `index="bank"`."""
+        if not self._whole and len(torch.unique(holes, dim=0)) > MOST_HOLES:
+            raise UserError(
+                f"'{self.name}' describes its training images for each hole anew, and was given more than {MOST_HOLES} "
+                "different ones. Use ce evaluate nn-inpainting, with its bank of masks, or describe whole training "
+                f"images once: nearest?index=full:{self.descriptor.name}"
+            )
+
     def state_hash(self) -> str:
         """The descriptor's, and that of what completes the query."""
         if self._complete is None:
@@ -198,15 +208,10 @@ class Nearest:
             if len(holes):
                 yield np.arange(len(holes)), None
             return
+        self.check_holes(holes)
         groups: dict[bytes, list[int]] = {}
         for row, hole in enumerate(np.packbits(holes.flatten(1).numpy(), axis=1)):
             groups.setdefault(hole.tobytes(), []).append(row)
-        if len(groups) > MOST_HOLES:
-            raise UserError(
-                f"'{self.name}' describes its training images for each hole anew, and was given more than {MOST_HOLES} "
-                "different ones. Use ce evaluate nn-inpainting, with its bank of masks, or describe whole training "
-                f"images once: nearest?index=full:{self.descriptor.name}"
-            )
         for rows in groups.values():
             yield np.array(rows), holes[rows[:1]]
 

@@ -76,12 +76,16 @@ class Record(Settings):
     metrics
         {name: Metric}; the first is the headline.
     outcomes
-        {name: values}: one number for each test image (or each draw, under names that end in "_draws"). They
-        are kept beside the records, in a file named after the id, and are None in a record read without them.
+        {name: values}: one number for each test image (or each draw, under names that end in "_draws"), NaN where
+        an image has none. They are kept beside the records, in a file named after the id, and are None in a
+        record read without them.
     config
         The evaluator's settings.
     chosen
         What was selected, and on which split: {"C": 0.1, "on": "10 % of train, held out by seed 0"}.
+    notes
+        What else is to be said about how the result came about: whose implementation a metric is, how masks were
+        matched, which images were left out.
     """
 
     id: str
@@ -95,6 +99,7 @@ class Record(Settings):
     metrics: dict[str, Metric]
     config: dict[str, Any] = Field(default_factory=dict)
     chosen: dict[str, Any] = Field(default_factory=dict)
+    notes: dict[str, Any] = Field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     machine: dict[str, Any] = Field(default_factory=dict)

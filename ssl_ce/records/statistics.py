@@ -72,9 +72,29 @@ def bootstrap_of_mean(
         If `values` is not one-dimensional, is empty, or holds what is not finite.
     """
     sample = _checked(values)
-    means = transform(_resampled_means(sample, seed, resamples))
+    means = transform(_resampled_means(sample, _generator(seed), resamples))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(transform(np.array([sample.mean()]))[0]), float(low), float(high))
+
+
+def bootstrap_difference(
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Interval:
+    """The mean of `a` (n,) minus the mean of `b` (m,), outcomes of different images, with its interval.
+
+    Each group is resampled on its own (Efron and Tibshirani, section 8.3). For two subjects on the same images,
+    `paired_bootstrap_test` is the sharper instrument.
+
+    Raises
+    ------
+    ValueError
+        If either is not one-dimensional, is empty, or holds what is not finite.
+    """
+    first, second = _checked(a), _checked(b)
+    generator = _generator(seed)
+    means = _resampled_means(first, generator, resamples) - _resampled_means(second, generator, resamples)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(first.mean() - second.mean()), float(low), float(high))
 
 
 def mean_metric(values: ArrayLike, *, seed: int, higher_is_better: bool = True) -> Metric:
@@ -131,7 +151,7 @@ def paired_bootstrap_test(
         raise ValueError(f"paired outcomes are of the same images: got {first.size} and {second.size}")
     differences = first - second
     observed = float(differences.mean())
-    means = _resampled_means(differences, seed, resamples)
+    means = _resampled_means(differences, _generator(seed), resamples)
     rounding = 1e-12 * np.abs(differences).max()
     extreme = int(np.count_nonzero(np.abs(means - observed) >= abs(observed) - rounding))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -169,9 +189,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _resampled_means(sample: Values, seed: int, resamples: int) -> Values:
+def _resampled_means(sample: Values, generator: np.random.Generator, resamples: int) -> Values:
     """Means of `resamples` samples drawn with replacement from `sample` (n,): float64 (resamples,)."""
-    generator = _generator(seed)
     n = sample.size
     distinct, counts = np.unique(sample, return_counts=True)
     if distinct.size <= _FEW_DISTINCT:

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ssl_ce.files import atomic_write
 from ssl_ce.images import as_holes, as_images
+from ssl_ce.report.drawing import (
+    FONT_SIZE,
+    GAP,
+    MARGIN,
+    Picture,
+    Sheet,
+    enlarged,
+    length,
+    masks_of,
+    outlined,
+    pictures_of,
+    reduced,
+    shortened,
+    text_width,
+    without,
+)
 
-Picture = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+MOST_ERROR = 0.5
+"""The mean error of a pixel's channels, of values in [0, 1], from which on it is shown in the lightest colour."""
 
-LEAST_SIDE = 64
-GAP = 4
-MARGIN = 12
-FONT_SIZE = 14
-LONGEST_LABEL = 36
-# No photograph and no digit is of this colour, so that a hole is never taken for a fill.
-MISSING_COLOR = np.array([222, 60, 140], dtype=np.uint8)
-TEXT_COLOR = (60, 60, 60)
+_KNOWN_COLOR = np.array([235, 235, 235], dtype=np.uint8)
+_BAR = 128
+_BEFORE_BAR, _AFTER_BAR = "error: |fill - truth|, mean of the channels:  0 %", f"{100 * MOST_ERROR:.0f} % and more"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Completed images beside one another in a `failures_grid`.
+
+    Attributes
+    ----------
+    truth, fills
+        uint8 (n, 3, h, w).
+    holes
+        bool (n, 1, h, w), True = missing.
+    heads
+        Two lines to write above each image.
+    """
+
+    truth: Tensor
+    holes: Tensor
+    fills: Tensor
+    heads: Sequence[tuple[str, str]]
 
 
 def inpainting_grid(path: Path, truth: Tensor, holes: Tensor, fills: Mapping[str, Tensor]) -> Path:
@@ -47,14 +75,14 @@ def inpainting_grid(path: Path, truth: Tensor, holes: Tensor, fills: Mapping[str
     UserError
         If a tensor is not of the shape and type above, or `path` cannot be written.
     """
-    originals, masks = _pictures(truth), _masks(holes, truth)
-    rows = {"holes": [_without(picture, mask) for picture, mask in zip(originals, masks, strict=True)]}
-    rows |= {_label(name): _pictures(images) for name, images in fills.items()}
+    originals, masks = pictures_of(truth), masks_of(holes, truth)
+    rows = {"holes": [without(picture, mask) for picture, mask in zip(originals, masks, strict=True)]}
+    rows |= {shortened(name): pictures_of(images) for name, images in fills.items()}
     rows["truth"] = originals
 
     height, width = originals[0].shape[:2]
-    left = MARGIN + max(_text_width(label) for label in rows) + MARGIN
-    sheet = _Sheet(left + _length(len(originals), width), 2 * MARGIN + _length(len(rows), height))
+    left = MARGIN + max(text_width(label) for label in rows) + MARGIN
+    sheet = Sheet(left + length(len(originals), width), 2 * MARGIN + length(len(rows), height))
     for number, (label, pictures) in enumerate(rows.items()):
         top = MARGIN + number * (height + GAP)
         sheet.label(label, left - MARGIN, top + height // 2, anchor="rm")
@@ -86,23 +114,23 @@ def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str
     UserError
         If a tensor is not of the shape and type above, or `path` cannot be written.
     """
-    masks = _masks(holes, queries)
-    contexts = [_without(picture, mask) for picture, mask in zip(_pictures(queries), masks, strict=True)]
+    masks = masks_of(holes, queries)
+    contexts = [without(picture, mask) for picture, mask in zip(pictures_of(queries), masks, strict=True)]
     neighbours = {
-        _label(name): [
-            [_outlined(picture, mask) for picture in _pictures(nearest)]
+        shortened(name): [
+            [outlined(picture, mask) for picture in pictures_of(nearest)]
             for nearest, mask in zip(images, masks, strict=True)
         ]
         for name, images in rows.items()
     }
     height, width = contexts[0].shape[:2]
     head = FONT_SIZE + 2 * GAP
-    names_end = MARGIN + width + MARGIN + max(_text_width(label) for label in neighbours)
-    left, block = names_end + MARGIN, _length(len(rows), height)
+    names_end = MARGIN + width + MARGIN + max(text_width(label) for label in neighbours)
+    left, block = names_end + MARGIN, length(len(rows), height)
     widest = max(len(nearest) for per_query in neighbours.values() for nearest in per_query)
-    sheet = _Sheet(
-        left + max(_length(widest, width), _text_width("nearest contexts") + MARGIN),
-        MARGIN + head + _length(len(contexts), block, 3 * GAP) + MARGIN,
+    sheet = Sheet(
+        left + max(length(widest, width), text_width("nearest contexts") + MARGIN),
+        MARGIN + head + length(len(contexts), block, 3 * GAP) + MARGIN,
     )
     sheet.label("context", MARGIN + width // 2, MARGIN, anchor="ma")
     sheet.label("nearest contexts", left, MARGIN, anchor="la")
@@ -116,91 +144,84 @@ def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str
     return sheet.save(path)
 
 
+def failures_grid(path: Path, title: str, blocks: Mapping[str, Block]) -> Path:
+    """Write a PNG with the blocks side by side, {label: block}; an image is a column: hole, fill, truth, error.
+
+    The error is |fill - truth|, the mean over a pixel's channels, from black (none) to light yellow (`MOST_ERROR` of
+    the range, and more); the context is grey there. The scale stands below.
+
+    Raises
+    ------
+    UserError
+        If a tensor is not of the shape and type that `Block` says, or `path` cannot be written.
+    """
+    labels = ("hole", "fill", "truth", "error")
+    columns = {name: _columns(block) for name, block in blocks.items()}
+    height, width = next(iter(columns.values()))[0][0].shape[:2]
+    line, apart = FONT_SIZE + GAP, 5 * GAP
+    left, top = MARGIN + max(map(text_width, labels)) + MARGIN, MARGIN + 4 * line + 3 * GAP
+    bottom = top + length(len(labels), height)
+    wide = left + sum(length(len(shown), width) for shown in columns.values()) + apart * (len(columns) - 1)
+    scale = left + text_width(_BEFORE_BAR) + text_width(_AFTER_BAR) + _BAR + 4 * GAP
+    sheet = Sheet(max(wide, MARGIN + text_width(title), scale), bottom + 2 * GAP + line + MARGIN)
+    sheet.label(title, MARGIN, MARGIN, anchor="la")
+    for row, label in enumerate(labels):
+        sheet.label(label, left - MARGIN, top + row * (height + GAP) + height // 2, anchor="rm")
+    x = left
+    for name, shown in columns.items():
+        sheet.label(name, x, MARGIN + line + GAP, anchor="la")
+        for pictures, head in zip(shown, blocks[name].heads, strict=True):
+            for number, text in enumerate(head):
+                sheet.label(text, x + width // 2, MARGIN + (2 + number) * line + 2 * GAP, anchor="ma")
+            for row, picture in enumerate(pictures):
+                sheet.row([picture], x, top + row * (height + GAP))
+            x += width + GAP
+        x += apart - GAP
+    _error_scale(sheet, left, bottom + 2 * GAP)
+    return sheet.save(path)
+
+
 def fills_strip(path: Path, pictures: Mapping[str, Tensor], widest: int = 384) -> Path:
     """Write a PNG with pictures of any one size side by side, each under its label, reduced to `widest` pixels.
 
     `pictures` is {label: uint8 (3, h, w)}, in order.
     """
-    shown = {label: _reduced(picture.permute(1, 2, 0).numpy(), widest) for label, picture in pictures.items()}
+    shown = {label: reduced(picture.permute(1, 2, 0).numpy(), widest) for label, picture in pictures.items()}
     height = max(picture.shape[0] for picture in shown.values())
-    widths = [max(picture.shape[1], _text_width(_label(label))) for label, picture in shown.items()]
+    widths = [max(picture.shape[1], text_width(shortened(label))) for label, picture in shown.items()]
     head = FONT_SIZE + 2 * GAP
-    sheet = _Sheet(MARGIN + sum(widths) + GAP * (len(widths) - 1), 2 * MARGIN + head + height)
+    sheet = Sheet(MARGIN + sum(widths) + GAP * (len(widths) - 1), 2 * MARGIN + head + height)
     left = MARGIN
     for (label, picture), width in zip(shown.items(), widths, strict=True):
-        sheet.label(_label(label), left, MARGIN, anchor="la")
+        sheet.label(shortened(label), left, MARGIN, anchor="la")
         sheet.row([picture], left, MARGIN + head)
         left += width + GAP
     return sheet.save(path)
 
 
-class _Sheet:
-    """A white sheet that pictures and labels are put on; a margin is added at the right."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._image = Image.new("RGB", (width + MARGIN, height), "white")
-        self._draw = ImageDraw.Draw(self._image)
-
-    def label(self, text: str, x: int, y: int, anchor: str) -> None:
-        self._draw.text((x, y), text, fill=TEXT_COLOR, font=_font(), anchor=anchor)
-
-    def row(self, pictures: Sequence[Picture], left: int, top: int) -> None:
-        for number, picture in enumerate(pictures):
-            self._image.paste(Image.fromarray(picture), (left + number * (picture.shape[1] + GAP), top))
-
-    def save(self, path: Path) -> Path:
-        with atomic_write(path) as temporary:
-            self._image.save(temporary, format="PNG", optimize=True)
-        return path
+def _columns(block: Block) -> list[tuple[Picture, ...]]:
+    """For each image what stands below one another: hole, fill, truth, error."""
+    truth, fills, masks = pictures_of(block.truth), pictures_of(block.fills), masks_of(block.holes, block.truth)
+    given, true = (as_images(images).cpu().numpy().astype(np.float64) for images in (block.fills, block.truth))
+    colors = _error_colors(np.abs(given - true).mean(1) / 255.0)
+    missing = as_holes(block.holes, block.truth)[:, 0, :, :, None].cpu().numpy()
+    errors = map(enlarged, np.where(missing, colors, _KNOWN_COLOR))
+    holes = [without(picture, mask) for picture, mask in zip(truth, masks, strict=True)]
+    return list(zip(holes, fills, truth, errors, strict=True))
 
 
-def _pictures(images: Tensor) -> list[Picture]:
-    """Images as uint8 (h, w, 3) arrays, enlarged."""
-    return [_enlarge(image) for image in as_images(images).cpu().permute(0, 2, 3, 1).numpy()]
+def _error_colors(errors: NDArray[np.float64]) -> Picture:
+    """Errors of values in [0, 1] as colours: float64 (...) -> uint8 (..., 3)."""
+    from matplotlib import colormaps
+
+    colors: Picture = colormaps["inferno"](np.clip(errors / MOST_ERROR, 0.0, 1.0), bytes=True)[..., :3]
+    return colors
 
 
-def _masks(holes: Tensor, images: Tensor) -> list[Mask]:
-    return [_enlarge(mask) for mask in as_holes(holes, as_images(images))[:, 0].cpu().numpy()]
-
-
-def _reduced(picture: Picture, widest: int) -> Picture:
-    """`picture` (h, w, 3) with its longer side brought down to `widest` pixels, if it is longer."""
-    scale = widest / max(picture.shape[:2])
-    if scale >= 1.0:
-        return picture
-    shape = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
-
-
-def _enlarge(picture: NDArray[Any]) -> NDArray[Any]:
-    """Repeat pixels by the smallest whole factor that makes both sides at least `LEAST_SIDE`."""
-    factor = -(-LEAST_SIDE // min(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _without(picture: Picture, missing: Mask) -> Picture:
-    return np.where(missing[..., None], MISSING_COLOR, picture)
-
-
-def _outlined(picture: Picture, missing: Mask) -> Picture:
-    """`picture` with a line along the border of the hole, on the hole's side."""
-    around = np.pad(missing, 1)
-    inside = missing & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
-    return _without(picture, missing & ~inside)
-
-
-def _length(count: int, side: int, gap: int = GAP) -> int:
-    """What `count` pictures of `side` pixels take, with gaps between them."""
-    return count * side + (count - 1) * gap
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= LONGEST_LABEL else "…" + name[1 - LONGEST_LABEL :]
-
-
-def _text_width(text: str) -> int:
-    return math.ceil(_font().getlength(text))
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=FONT_SIZE)
+def _error_scale(sheet: Sheet, left: int, top: int) -> None:
+    """The colours of errors from 0 to `MOST_ERROR` as a bar, with what they mean."""
+    bar = np.broadcast_to(_error_colors(np.linspace(0.0, MOST_ERROR, _BAR)), (FONT_SIZE, _BAR, 3))
+    x = left + text_width(_BEFORE_BAR) + 2 * GAP
+    sheet.label(_BEFORE_BAR, left, top, anchor="la")
+    sheet.row([np.ascontiguousarray(bar)], x, top)
+    sheet.label(_AFTER_BAR, x + _BAR + 2 * GAP, top, anchor="la")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ssl_ce.records.record import Metric, Record
-from ssl_ce.report.units import MISSING, unit_of
+from ssl_ce.report.units import MISSING, is_of_whole_image, unit_of
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,16 @@ class Table:
         return tuple(dict.fromkeys(name for record in self.records for name in record.metrics))
 
     @cached_property
+    def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """The metrics in parts that stand below one another, for all beside one another are too wide to read.
+
+        What is measured over whole images is a part of its own.
+        """
+        whole = tuple(metric for metric in self.metrics if is_of_whole_image(metric))
+        others = tuple(metric for metric in self.metrics if not is_of_whole_image(metric))
+        return tuple(block for block in (others, whole) if block) or ((),)
+
+    @cached_property
     def extras(self) -> tuple[str, ...]:
         """Columns that are there only if the rows differ in them: "seed", "train"."""
         trains = {record.train.fingerprint for record in self.records if record.train is not None}
@@ -80,20 +90,21 @@ class Table:
 
     def column(self, metric: str) -> str:
         """The head of a metric's column, with its unit and the better direction: "accuracy (%) ↑"."""
-        symbol = unit_of(metric).symbol
-        higher = next(r.metrics[metric].higher_is_better for r in self.records if metric in r.metrics)
-        direction = {True: " ↑", False: " ↓", None: ""}[higher]
-        return f"{metric}{f' ({symbol})' if symbol else ''}{direction}"
+        return head(metric, next(r.metrics[metric].higher_is_better for r in self.records if metric in r.metrics))
+
+    def show(self, metric: str, value: float) -> str:
+        """A number of a metric's column as text, in the column's unit."""
+        return unit_of(metric).show(value)
 
     def cell(self, record: Record, metric: str) -> tuple[str, str]:
         """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
         found = record.metrics.get(metric)
         if found is None or math.isnan(found.value):
             return MISSING, ""
-        show = unit_of(metric).show
+        value = self.show(metric, found.value)
         if found.low is None or found.high is None:
-            return show(found.value), ""
-        return show(found.value), f"[{show(found.low)}, {show(found.high)}]"
+            return value, ""
+        return value, f"[{self.show(metric, found.low)}, {self.show(metric, found.high)}]"
 
     def is_best(self, record: Record, metric: str) -> bool:
         """Whether no row shows a better value. What looks equal is equally good; one row has no best."""
@@ -107,6 +118,13 @@ class Table:
             top = max(there, key=lambda record: _goodness(record.metrics.get(metric)), default=None)
             best[metric] = None if top is None else self.cell(top, metric)[0]
         return best
+
+
+def head(metric: str, higher_is_better: bool | None) -> str:
+    """A metric's name with its unit and the better direction: "accuracy (%) ↑"."""
+    symbol = unit_of(metric).symbol
+    direction = {True: " ↑", False: " ↓", None: ""}[higher_is_better]
+    return f"{metric}{f' ({symbol})' if symbol else ''}{direction}"
 
 
 def arrange(records: Iterable[Record]) -> list[Table]:

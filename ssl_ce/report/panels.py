@@ -10,6 +10,7 @@ import torch
 from ssl_ce.descriptors.base import Descriptor
 from ssl_ce.evaluators.base import Env, EvaluationData
 from ssl_ce.evaluators.retrieval import Retrieval
+from ssl_ce.files import slug
 from ssl_ce.report.grids import retrieval_grid
 
 _NEIGHBOURS = 5
@@ -24,7 +25,6 @@ def retrieval_panels(
     outlined on them. They are found as in the evaluation.
     """
     assert data.train is not None
-    assert data.test.size is not None
     indices = torch.linspace(0, len(data.test) - 1, min(count, len(data.test))).round().long()
     subjects = [evaluator.resolve(reference, data, env.device) for reference in references]
     paths = []
@@ -34,7 +34,7 @@ def retrieval_panels(
             assert isinstance(subject, Descriptor)
             found = evaluator.neighbours(subject, strategy, data, env, indices, _NEIGHBOURS)
             rows[subject.name] = torch.stack([data.train.read(list(places)) for places in found])
-        holes = evaluator.holes(strategy, indices, env.seed, data.test.size)
-        path = folder / f"retrieval-{strategy}.png"
+        holes = evaluator.holes(strategy, indices, env.seed, data.test)
+        path = folder / f"retrieval-{slug(strategy)}.png"
         paths.append(retrieval_grid(path, data.test.read(indices), holes, rows))
     return paths

@@ -59,10 +59,16 @@ def render(records: Iterable[Record], format: Format, comparisons: Comparisons =
 
 def print_table(records: Iterable[Record], console: Console, comparisons: Comparisons = ()) -> None:
     """Print the tables of the records. Where the terminal is narrow, intervals stand below their values."""
-    for number, table in enumerate(arrange(records)):
+    print_tables(arrange(records), console, comparisons)
+
+
+def print_tables(tables: Iterable[Table], console: Console, comparisons: Comparisons = ()) -> None:
+    """As `print_table`, of tables that are arranged already."""
+    for number, table in enumerate(tables):
         console.print(("\n" if number else "") + table.heading, style="bold", markup=False, highlight=False)
-        for grid in _grids(table, table.metrics, console):
-            console.print(grid)
+        for block in table.blocks:
+            for grid in _grids(table, block, console):
+                console.print(grid)
         console.print(table.caption, style="dim", markup=False, highlight=False)
         if below := _of(table, comparisons):
             console.print(_rich_comparisons(below))
@@ -103,17 +109,13 @@ def _test_note(comparisons: Comparisons) -> str:
 
 
 def _markdown(records: list[Record], comparisons: Comparisons) -> str:
-    return "\n\n".join(_markdown_table(table, _of(table, comparisons)) for table in arrange(records)) + "\n"
+    return "\n\n".join(markdown_table(table, _of(table, comparisons)) for table in arrange(records)) + "\n"
 
 
-def _markdown_table(table: Table, comparisons: Comparisons) -> str:
-    rows = [["subject", *table.extras, *map(table.column, table.metrics)]]
-    for record in table.records:
-        rows.append([_code(record.subject.name), *table.extras_of(record)])
-        for metric in table.metrics:
-            value, interval = table.cell(record, metric)
-            rows[-1].append(f"{f'**{value}**' if table.is_best(record, metric) else value} {interval}".rstrip())
-    parts = [f"### {table.heading}", _markdown_rows(rows), f"{table.caption}."]
+def markdown_table(table: Table, comparisons: Comparisons = ()) -> str:
+    """One table as Markdown, under its heading, with its caption and its comparisons below."""
+    blocks = [_markdown_rows(_markdown_block(table, block)) for block in table.blocks]
+    parts = [f"### {table.heading}", *blocks, f"{table.caption}."]
     if comparisons:
         below = [list(COMPARISON_COLUMNS)]
         for comparison in comparisons:
@@ -121,6 +123,16 @@ def _markdown_table(table: Table, comparisons: Comparisons) -> str:
             below.append([who, _difference(comparison), show_p(comparison.p), show_p(comparison.p_adjusted)])
         parts += [_markdown_rows(below), _test_note(comparisons)]
     return "\n\n".join(parts)
+
+
+def _markdown_block(table: Table, metrics: Sequence[str]) -> list[list[str]]:
+    rows = [["subject", *table.extras, *map(table.column, metrics)]]
+    for record in table.records:
+        rows.append([_code(record.subject.name), *table.extras_of(record)])
+        for metric in metrics:
+            value, interval = table.cell(record, metric)
+            rows[-1].append(f"{f'**{value}**' if table.is_best(record, metric) else value} {interval}".rstrip())
+    return rows
 
 
 def _markdown_rows(rows: list[list[str]]) -> str:
@@ -142,18 +154,18 @@ def _code(text: str) -> str:
 def _latex(records: list[Record], comparisons: Comparisons) -> str:
     parts = ["% Needs \\usepackage{booktabs}"]
     for table in arrange(records):
-        parts.append(_latex_table(table))
+        parts += [_latex_table(table, block) for block in table.blocks]
         if below := _of(table, comparisons):
             parts.append(_latex_comparisons(table, below))
     return "\n\n".join(parts) + "\n"
 
 
-def _latex_table(table: Table) -> str:
+def _latex_table(table: Table, metrics: Sequence[str]) -> str:
     rows = []
     for record in table.records:
         row = {"subject": f"\\texttt{{{_escape(record.subject.name)}}}"}
         row |= dict(zip(table.extras, map(_escape, table.extras_of(record)), strict=True))
-        for metric in table.metrics:
+        for metric in metrics:
             value, interval = map(_escape, table.cell(record, metric))
             bold = f"\\textbf{{{value}}}" if table.is_best(record, metric) else value
             row[_escape(table.column(metric))] = f"{bold} {{\\small {interval}}}" if interval else bold
@@ -249,7 +261,8 @@ def _rich_table(table: Table, metrics: Sequence[str], separator: str) -> RichTab
     grid = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     grid.add_column("subject", overflow="fold")
     for head in (*table.extras, *map(table.column, metrics)):
-        grid.add_column(Text(head), justify="right")
+        # Where intervals stand below values, units stand below names.
+        grid.add_column(Text(head.replace(" (", f"{separator}(")), justify="right")
     for record in table.records:
         cells = [Text(record.subject.name), *map(Text, table.extras_of(record))]
         for metric in metrics:

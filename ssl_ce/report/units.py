@@ -37,12 +37,24 @@ UNITS = {
     "l2": Unit("%", 100.0, 2),
     "psnr": Unit("dB", 1.0, 2),
     "ssim": Unit("", 1.0, 3),
+    "seam": Unit("%", 100.0, 2),
+    "lpips": Unit("", 1.0, 3),
+    "fid": Unit("", 1.0, 2),
 }
 
 
 def unit_of(metric: str) -> Unit:
-    """The unit of a metric by its name, else by its first word: "accuracy_k10" is shown as "accuracy" is."""
-    return UNITS.get(metric) or UNITS.get(metric.partition("_")[0], Unit())
+    """The unit of a metric by its name, else by its first word: "accuracy_k10" is shown as "accuracy" is.
+
+    "image_" before a name says over what it is, and changes no unit.
+    """
+    name = metric.removeprefix("image_")
+    return UNITS.get(name) or UNITS.get(name.partition("_")[0], Unit())
+
+
+def is_of_whole_image(metric: str) -> bool:
+    """Whether a metric of fills looks at the whole image, context and all, and not at the hole."""
+    return metric.startswith("image_") or metric in ("lpips", "fid")
 
 
 def show_p(p: float) -> str:

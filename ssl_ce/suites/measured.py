@@ -53,9 +53,9 @@ def find(plan: Plan, records: Iterable[Record]) -> Findings:
 
 
 def suite_sheets(findings: Findings) -> list[Sheet]:
-    """One table for each protocol, image set and variant."""
+    """One table for each protocol, image set and variant; what is measured over whole images in one of its own."""
     cells = {cell.hash: cell for cell in findings.plan.evaluations}
-    return [_sheet(findings, table, cells) for table in arrange(findings.all())]
+    return [_sheet(findings, table, block, cells) for table in arrange(findings.all()) for block in table.blocks]
 
 
 def row_name(plan: Plan, cell: EvaluationCell) -> str:
@@ -99,7 +99,7 @@ def show(records: Sequence[Record], metric: str) -> str:
     return f"{unit.show(found.value)} [{unit.show(found.low)}, {unit.show(found.high)}]"
 
 
-def _sheet(findings: Findings, table: Table, cells: Mapping[str, EvaluationCell]) -> Sheet:
+def _sheet(findings: Findings, table: Table, metrics: Sequence[str], cells: Mapping[str, EvaluationCell]) -> Sheet:
     """One row a name; the cells that the table lacks are rows too, without numbers."""
     plan = findings.plan
     kind = _kind(cells[table.records[0].cell])
@@ -111,12 +111,12 @@ def _sheet(findings: Findings, table: Table, cells: Mapping[str, EvaluationCell]
     texts = []
     for name, ours in rows.items():
         found = [here[cell.hash] for cell in ours if cell.hash in here]
-        spread = spread_of(found, table.metrics[0], len(ours))
-        numbers = (show(found, metric) for metric in table.metrics)
+        spread = spread_of(found, metrics[0], len(ours))
+        numbers = (show(found, metric) for metric in metrics)
         texts.append((name, *numbers, spread if found else "not measured"))
     return Sheet(
-        table.heading,
-        ("subject", *map(table.column, table.metrics), "spread"),
+        table.heading if metrics == table.blocks[0] else f"{table.heading} · over the whole image",
+        ("subject", *map(table.column, metrics), "spread"),
         tuple(texts),
         (f"{table.caption}.", SPREADS),
     )

@@ -12,6 +12,7 @@ from ssl_ce.data import DataOptions
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
 from ssl_ce.errors import UserError
+from ssl_ce.evaluators.opening import role_split
 from ssl_ce.files import check_folder
 from ssl_ce.pretraining.held_out import hold_out
 from ssl_ce.pretraining.recipe import Recipe, for_images, load_recipe
@@ -20,6 +21,7 @@ from ssl_ce.suites.evaluations import plan_evaluations
 from ssl_ce.suites.expansion import Pretraining, expand
 from ssl_ce.suites.filling import as_assignments
 from ssl_ce.suites.published import check_tables
+from ssl_ce.suites.roles import used_whole
 from ssl_ce.suites.running import open_train_images
 from ssl_ce.suites.standing_in import StandIns
 from ssl_ce.suites.suite import Suite
@@ -87,7 +89,7 @@ def _pretrain_cell(
     opened: dict[str, ImageSet],
     say: Callable[[str], None],
 ) -> PretrainCell:
-    recipe = _recipe(suite, pretraining, seed, device)
+    recipe = _recipe(suite, pretraining, seed, device, options)
     key = json.dumps([recipe.data.model_dump(mode="json"), recipe.method.get("size")])
     if key not in opened:
         say("")
@@ -110,10 +112,13 @@ def _pretrain_cell(
     )
 
 
-def _recipe(suite: Suite, pretraining: Pretraining, seed: int, device: str) -> Recipe:
+def _recipe(suite: Suite, pretraining: Pretraining, seed: int, device: str, options: DataOptions) -> Recipe:
     """The recipe, then the suite's data, then the settings in their order, the seed last."""
     data = suite.data
     given: dict[str, Any] = {"data.source": data.train or data.source}
+    if data.train is not None and "data.source" not in pretraining.settings:
+        whole = used_whole(data, options)
+        given["data.split"] = role_split(data.train, "train", replace(options, whole=whole))
     given |= {"data.size": data.size} if data.size is not None else {}
     given |= {f"data.{key}": getattr(data, key) for key in ("fit", "split_seed") if key in data.model_fields_set}
     settings: dict[str, Any] = dict(given)
@@ -131,7 +136,10 @@ def _recipe(suite: Suite, pretraining: Pretraining, seed: int, device: str) -> R
     except UserError as error:
         raise UserError(f"In suite {suite.name}, pretrain.{pretraining.name}: {error}") from error
     if recipe.data.source is None:
-        raise UserError(f"In suite {suite.name}: data names no images to pretrain on. Give data.source, or data.train.")
+        raise UserError(
+            f"In suite {suite.name}: data names no images to pretrain on. Give --set data.source=FOLDER, or --set "
+            "data.train=FOLDER --set data.test=FOLDER."
+        )
     return recipe
 
 

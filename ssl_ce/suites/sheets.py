@@ -15,12 +15,16 @@ _LAST_COLUMN = 22
 
 @dataclass(frozen=True)
 class Sheet:
-    """A titled table of texts; the first column names the rows. `notes` stand below it."""
+    """A titled table of texts; the first column names the rows. `notes` stand below it.
+
+    Where it is shown in several parts, so many columns as `together` says stay beside one another.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    together: int = 1
 
     def markdown(self) -> str:
         """A third-level heading, a pipe table and the notes."""
@@ -42,9 +46,10 @@ class Sheet:
             grid = self._grid([0, *middle, len(self.header) - 1], most)
             if console.measure(grid, options=unbounded).maximum <= console.width:
                 return [grid]
-        if len(middle) < 2:
+        groups = len(middle) // self.together
+        if groups < 2:
             return [grid]
-        half = (len(middle) + 1) // 2
+        half = (groups + 1) // 2 * self.together
         return self._grids(middle[:half], console) + self._grids(middle[half:], console)
 
     def _grid(self, places: list[int], most: int | None) -> Table:

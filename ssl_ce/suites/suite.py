@@ -15,6 +15,7 @@ from ssl_ce.errors import UserError, unknown
 from ssl_ce.settings import Settings, override, parse, read_scalar, read_yaml
 from ssl_ce.suites.filling import fill, flat_settings
 from ssl_ce.suites.shipped import find_suite
+from ssl_ce.suites.tables import PublishedTable
 
 RESERVED = ("run", "name")
 
@@ -87,51 +88,6 @@ class EvaluateEntry(Settings):
     @classmethod
     def _one_is_a_list_too(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-
-class PublishedRow(Settings):
-    """A published row, and whose numbers stand beside it: the pretraining `run`, or a `subject` as it is written.
-
-    Where a pretraining is judged at several taps, both are named: `subject: "{run}@conv3"`. `published` is one number
-    for each split.
-    """
-
-    label: str
-    run: str | None = None
-    subject: str | None = None
-    published: dict[Literal["train", "test"], float]
-
-    @model_validator(mode="after")
-    def _somebody(self) -> Self:
-        if self.run is None and self.subject is None:
-            raise ValueError("name the pretraining (run) or the subject that is measured")
-        return self
-
-
-class PublishedTable(Settings):
-    """A published table: which records it is set beside, and how far the two may be compared.
-
-    Attributes
-    ----------
-    source
-        Who published it, and where.
-    evaluator, variant, metric
-        Which records: {holes: center}.
-    unit
-        The unit of the published numbers, in words.
-    compare
-        "order": only the ranks are compared. "none": they are only shown.
-    """
-
-    title: str
-    source: str
-    evaluator: str
-    variant: dict[str, str] = Field(default_factory=dict)
-    metric: str
-    better: Literal["lower", "higher"]
-    unit: str = "as published"
-    rows: tuple[PublishedRow, ...] = Field(min_length=1)
-    compare: Literal["order", "none"] = "order"
 
 
 class Suite(Settings):

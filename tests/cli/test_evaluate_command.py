@@ -189,11 +189,52 @@ def test_a_plug_in_is_a_sub_command_like_any_other(ce, plugged_in):
     assert "Did you mean 'share'?" in ce("evaluate flatness hog --data photos --set shaer=1").err
 
 
+@pytest.mark.parametrize(("name", "subject"), [("inpainting", "telea"), ("nn-inpainting", "nearest:hog")])
+def test_failures_are_drawn_for_each_subject_and_strategy_when_asked_for(ce, tmp_path, name, subject):
+    line = f"evaluate {name} {subject} mean-color --data photos --no-floors --holes center --holes random-block"
+    assert "Picture:" not in ce(line).out
+    answer = ce(f"{line} --failures 2")
+    assert answer.code == 0, answer.err
+    pictures = [Path(found.removeprefix("Picture: ")) for found in answer.out.splitlines() if "Picture: " in found]
+    assert sorted(pictures) == sorted((tmp_path / "results/local").relative_to(tmp_path).glob("*.png"))
+    assert {path.name for path in pictures} == {
+        f"failures-{strategy}-{who}.png"
+        for strategy in ("center", "random-block")
+        for who in (subject.replace(":", "-"), "mean-color")
+    }
+
+
+def test_an_image_that_finds_itself_is_said_and_the_word_full_is_no_place(ce):
+    assert ce("data pack digits?count=50 --split test --out same.pack").code == 0
+    answer = ce("evaluate nn-inpainting pixels telea --test same.pack --index same.pack --holes center --no-floors")
+    assert answer.code == 0, answer.err
+    assert "nearest:pixels: images left out because they equal the query: 50\n" in answer.out
+    assert "telea: images" not in answer.out
+    answer = ce("evaluate nn-inpainting pixels --data digits --index full --holes center --no-floors")
+    assert answer.code == 0, answer.err
+    assert "nearest?index=full:pixels" in answer.out
+
+
+def test_only_evaluators_of_fills_draw_failures_and_only_retrieval_draws_panels(ce):
+    options = {name: ce(f"evaluate {name} --help").out for name in evaluators.names()}
+    assert {name for name, text in options.items() if "--failures N" in text} == {"inpainting", "nn-inpainting"}
+    assert {name for name, text in options.items() if "--panels N" in text} == {"retrieval"}
+
+
+def test_what_was_measured_of_fills_can_be_broken_down(ce):
+    ce("evaluate inpainting telea --data photos --size 32 --holes free-form --holes center")
+    answer = ce("results breakdown results/local --plot breakdown.png")
+    assert answer.code == 0, answer.err
+    assert "/test · holes: free-form · l1 (%) ↓ by distance to the context" in answer.out
+    assert "holes: center · by share missing: all 12 images in one bin, 20–30 %." in answer.out
+    assert Path("breakdown.png").is_file()
+
+
 @pytest.mark.parametrize("name", ["linear-probe", "knn", "inpainting", "nn-inpainting"])
 def test_help_shows_examples_and_holes_where_there_are_any(ce, name):
     shown = ce(f"evaluate {name} --help").out
     assert f"Examples:\n    ce evaluate {name} " in shown
-    assert ("--holes STRATEGY" in shown) == ("--index REF" in shown) == ("inpainting" in name)
+    assert ("--holes HOLES" in shown) == ("--index REF" in shown) == ("inpainting" in name)
 
 
 def test_results_can_be_read_by_other_programs(ce):

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ssl_ce.inpainters import inpainters
+from ssl_ce.inpainters.loading import searches
 from ssl_ce.inpainters.pictures import crop_around, fill_picture
 
 
@@ -49,6 +52,111 @@ def test_a_mask_image_says_what_is_missing(ce, picture):
     filled = read("filled.png")
     assert (filled[mask == 0] == picture[mask == 0]).all()
     assert (filled[mask == 255] != 0).any()
+
+
+def test_masks_in_a_folder_go_by_the_pictures_names(ce, picture):
+    Image.fromarray(ramp(50, 60)).save("other.jpg", quality=95)
+    for name, shape, place in (("picture", (90, 140), 10), ("other", (50, 60), 20), ("third", (7, 7), 1)):
+        mask = np.zeros(shape, dtype=np.uint8)
+        mask[place : place + 5, place : place + 5] = 255
+        Path("masks/deep").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(f"masks/deep/{name}.png")
+    answer = ce("inpaint telea picture.png other.jpg --holes masks -o filled")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines() == [
+        "filled/picture.png: 25 of 12,600 pixels filled by telea.",
+        "filled/other.png: 25 of 3,000 pixels filled by telea.",
+    ]
+    known = np.ones((90, 140), dtype=bool)
+    known[10:15, 10:15] = False
+    assert (read("filled/picture.png")[known] == picture[known]).all()
+    assert (read("filled/picture.png")[~known] != 0).any()
+
+
+BORDER = {
+    "corner": (slice(0, 12), slice(0, 15)),
+    "left": (slice(20, 40), slice(0, 10)),
+    "bottom": (slice(78, 90), slice(60, 90)),
+    "right": (slice(30, 50), slice(130, 140)),
+    "band": (slice(40, 46), slice(None)),
+}
+
+
+@pytest.mark.parametrize("place", BORDER)
+@pytest.mark.parametrize("subject", [*inpainters.names(), "RUN", "nearest:hog", "nearest?k=2&fill=poisson:pixels"])
+def test_a_hole_may_touch_the_border(ce, tiny_run: Path, photo_folder: Path, subject: str, place: str):
+    picture = ramp(90, 140)
+    # Enough texture for algorithms that match patches.
+    picture += np.random.default_rng(0).integers(0, 60, picture.shape, dtype=np.uint8) // 2
+    Image.fromarray(picture).save("picture.png")
+    hole = np.zeros((90, 140), dtype=bool)
+    hole[BORDER[place]] = True
+    Image.fromarray(hole).save("mask.png")
+    name = str(tiny_run) if subject == "RUN" else subject
+    index = f" --index {photo_folder} --size 32" if searches(name) else ""
+    answer = ce(f"inpaint '{name}' picture.png --holes mask.png -o filled.png{index}")
+    assert answer.code == 0, answer.err
+    filled = read("filled.png")
+    assert filled.shape == picture.shape
+    assert (filled[~hole] == picture[~hole]).all()
+    assert (filled[hole] != 0).any(-1).mean() > 0.9
+
+
+def grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(values[..., 0]))
+
+
+def with_alpha(values: np.ndarray, mode: str) -> Image.Image:
+    image = Image.fromarray(values).convert(mode)
+    image.putalpha(Image.fromarray(OPAQUE))
+    return image
+
+
+# Transparent where the hole of the test is.
+OPAQUE = np.full((40, 48), 255, dtype=np.uint8)
+OPAQUE[10:20, 10:20] = 0
+# How a picture is written, what it is read as (a channel, or all), and how far that may be off.
+KINDS = {
+    "grey.png": (grey, 0, 0),
+    "grey-alpha.png": (lambda values: with_alpha(values, "L"), None, 0),
+    "rgba.png": (lambda values: with_alpha(values, "RGBA"), None, 0),
+    "palette.png": (lambda values: Image.fromarray(values // 64 * 64).quantize(256), None, 64),
+    "cmyk.jpg": (lambda values: Image.fromarray(values).convert("CMYK"), None, 16),
+    "deep-grey.png": (lambda values: Image.fromarray(values[..., 0].astype(np.uint16) * 257), 0, 0),
+    "deep-grey.tif": (lambda values: Image.fromarray(values[..., 0].astype(np.uint16) * 257), 0, 0),
+    "deep-rgb.png": (lambda values: values.astype(np.uint16) * 257, None, 0),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pictures_of_every_kind_are_filled_as_rgb(ce, name: str):
+    values = ramp(40, 48)
+    make, channel, tolerance = KINDS[name]
+    made = make(values)
+    if isinstance(made, np.ndarray):
+        cv2.imwrite(name, made[..., ::-1])
+    else:
+        made.save(name, **({"quality": 95} if name.endswith("jpg") else {}))
+    answer = ce(f"inpaint telea {name} --holes {'auto' if 'a.png' in name else '10,10,10,10'} -o filled/")
+    assert answer.code == 0, answer.err
+    assert answer.out == f"filled/{Path(name).stem}.png: 100 of 1,920 pixels filled by telea.\n"
+    filled = read(f"filled/{Path(name).stem}.png")
+    assert (filled.shape, filled.dtype) == ((40, 48, 3), np.uint8)
+    if name == "grey-alpha.png":
+        values = np.repeat(np.asarray(Image.fromarray(values).convert("L"))[..., None], 3, axis=2)
+    expected = values if channel is None else np.repeat(values[..., channel : channel + 1], 3, axis=2)
+    assert np.abs(filled.astype(int) - expected)[OPAQUE > 0].max() <= tolerance
+    assert np.abs(filled.astype(int) - expected)[OPAQUE == 0].mean() < 12 + tolerance
+
+
+def test_the_transparent_entry_of_a_palette_is_filled(ce):
+    levels = np.repeat(np.arange(0, 240, 5, dtype=np.uint8)[None], 40, axis=0)
+    palette = Image.fromarray(levels).convert("P")
+    palette.save("palette.png", transparency=100)
+    assert ce("inpaint telea palette.png --holes auto -o filled.png").out.startswith("filled.png: 40 of 1,920 pixels")
+    known = levels != 100
+    assert (read("filled.png")[known] == levels[known][:, None]).all()
+    assert np.abs(read("filled.png")[~known].astype(int) - 100).max() < 12
 
 
 def test_what_is_transparent_is_filled(ce, picture):
@@ -114,6 +222,13 @@ def test_several_pictures_go_into_a_folder(ce, picture):
         ("telea picture.png --holes auto -o filled.png", "no transparent pixels"),
         ("telea picture.png --holes 100,10,60,10 -o filled.png", "reaches beyond picture.png, which is 140 x 90"),
         ("telea picture.png --holes nothing.png -o filled.png", "neither center, auto"),
+        ("telea picture.png --holes text.png -o filled.png", "The mask text.png cannot be read: not an image"),
+        ("telea text.png -o filled.png", "text.png cannot be read: not an image"),
+        ("telea picture.png other.png --holes masks -o filled", "No mask in masks is called other, for other.png"),
+        ("telea small.png picture.png --holes sizes -o filled", "sizes/picture.png is 10 x 10 pixels and picture.png"),
+        ("telea small.png picture.png --holes holes -o filled", "--holes holes/picture.png: Nothing is missing"),
+        ("telea picture.png --holes twice -o filled.png", "both picture.bmp and picture.png have the name of picture"),
+        ("telea picture.png --holes empty -o filled.png", "No mask images in empty"),
         ("telea picture.png --holes small.png -o filled.png", "is 10 x 10 pixels and picture.png is 140 x 90"),
         ("telea picture.png --holes black.png -o filled.png", "Nothing is missing"),
         ("telea picture.png --holes white.png -o filled.png", "Everything is missing"),
@@ -127,6 +242,18 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(ce, picture, l
     Image.fromarray(ramp(20, 20)).save("other.png")
     for name, grey, shape in (("small", 255, (10, 10)), ("black", 0, (90, 140)), ("white", 255, (90, 140))):
         Image.fromarray(np.full(shape, grey, dtype=np.uint8)).save(f"{name}.png")
+    Path("text.png").write_text("no image")
+    hole = np.zeros((10, 10), dtype=np.uint8)
+    hole[4:6, 4:6] = 255
+    whole = np.zeros((90, 140), dtype=np.uint8)
+    masks = {
+        "masks/picture.png": hole, "sizes/small.png": hole, "sizes/picture.png": hole, "holes/small.png": hole,
+        "holes/picture.png": whole, "twice/picture.png": hole, "twice/picture.bmp": hole,
+    }  # fmt: skip
+    for place, values in masks.items():
+        Path(place).parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(place)
+    Path("empty").mkdir()
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     answer = ce(f"inpaint {line}")
     assert answer.code == 2

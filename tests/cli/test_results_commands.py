@@ -1,4 +1,4 @@
-"""`ce results show`."""
+"""`ce results show` and `ce results breakdown`."""
 
 from __future__ import annotations
 
@@ -78,3 +78,69 @@ def test_tables_do_not_wait_for_torch(folder):
 
 def test_help_has_examples():
     assert "ce results show results/local --format md > table.md" in show("--help").output
+
+
+@pytest.fixture
+def fills(tmp_path):
+    """Records of 20 images each; ten of them miss 5 % and are filled better than the ten that miss 15 %."""
+    for number, subject in enumerate(["telea", "nearest:hog"]):
+        psnr = [20.0 - number] * 10 + [16.0 - 3 * number] * 10
+        RecordStore(tmp_path).append(
+            Record(
+                id=f"{number}",
+                cell=subject,
+                protocol="inpainting@1",
+                variant={"holes": "free-form"},
+                subject=SubjectInfo(name=subject, identity="a"),
+                dataset=DatasetInfo(name="photos", split="test", fingerprint="f", n=20),
+                seed=0,
+                metrics={"psnr": Metric(value=sum(psnr) / 20), "l1": Metric(value=0.1, higher_is_better=False)},
+                outcomes={"psnr": psnr, "l1": [0.1] * 20, "missing": [0.05] * 10 + [0.15] * 10,
+                          "l1_ring_1": [0.08] * 20, "l1_ring_2": [float("nan")] * 10 + [0.12] * 10},
+            )
+        )  # fmt: skip
+    return tmp_path
+
+
+def breakdown(*arguments: object):
+    return CliRunner(env={"COLUMNS": "120"}).invoke(results, ["breakdown", *map(str, arguments)])
+
+
+def test_all_that_records_tell_is_broken_down_unless_told_otherwise(fills):
+    shown = breakdown(fills)
+    assert shown.exit_code == 0
+    assert "psnr (dB) ↑ by share missing" in shown.output
+    assert "l1 (%) ↓ by distance to the context" in shown.output
+    assert "by classes" not in shown.output
+    assert "20.00 [20.00, 20.00]   16.00 [16.00, 16.00]" in shown.output
+    assert "by distance" not in breakdown(fills, "--by", "missing", "--by", "missing").output
+    assert breakdown(fills, "--by", "missing", "--by", "missing").output.count("by share missing") == 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "part"),
+    [
+        ("md", "| `nearest:hog` |     19.00 [19.00, 19.00] |     13.00 [13.00, 13.00] |"),
+        ("csv", "nearest:hog,20,0,1,nearest:hog,missing,psnr,10–20 %,10,13.0,13.0,13.0"),
+        ("json", '"bin": "10–20 %"'),
+    ],
+)
+def test_a_breakdown_is_shown_in_each_format_and_the_picture_is_told_apart(fills, tmp_path, layout, part):
+    picture = tmp_path / "out" / "distance.png"
+    shown = breakdown(fills, "--format", layout, "--plot", picture)
+    assert part in shown.stdout
+    assert shown.stderr == f"Picture: {picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_broken_down_is_an_error_that_says_what_to_do(fills, tmp_path):
+    assert "needs label maps" in str(breakdown(fills, "--by", "mixes").exception)
+    assert "Did you mean psnr" in str(breakdown(fills, "--metric", "pnsr").exception)
+    assert "is not a folder" in str(breakdown(tmp_path / "absent").exception)
+    assert breakdown(fills, "--by", "size").exit_code == 2
+
+
+def test_records_of_other_protocols_cannot_be_broken_down(folder):
+    error = breakdown(folder).exception
+    assert isinstance(error, UserError)
+    assert "Run ce evaluate inpainting" in str(error)

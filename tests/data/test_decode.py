@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import math
+import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,18 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from ssl_ce.data.decode import Unreadable, decode, fit_square, native_size, quiet_pillow
+from ssl_ce.data.decode import (
+    Unreadable,
+    decode,
+    decode_numbers,
+    decode_with_alpha,
+    fit_map,
+    fit_square,
+    holds_numbers,
+    native_size,
+    quiet_pillow,
+)
+from ssl_ce.data.options import Fit
 
 COLOURS = [(220, 30, 40), (20, 200, 60), (30, 60, 210), (240, 220, 20)]
 
@@ -209,3 +223,71 @@ def test_a_shrunk_checkerboard_is_grey_not_aliased() -> None:
     board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
     found = torch.from_numpy(fit_square(decode(board), 32))
     assert (found.float() - 127.5).abs().max() < 4
+
+
+def test_the_transparent_value_of_sixteen_bit_grey_becomes_white(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    values = np.array([[0, 257, 25700, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(path)
+    whole = path.read_bytes()
+    chunk = b"tRNS" + (25700).to_bytes(2, "big")
+    place = whole.index(b"IDAT") - 4
+    added = (2).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    path.write_bytes(whole[:place] + added + whole[place:])
+    pixels, alpha = decode_with_alpha(path)
+    assert pixels[0, 0].tolist() == [0, 1, 255, 255]
+    assert alpha is not None
+    assert alpha.tolist() == [[255, 255, 0, 255]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(30, 20), (20, 31), (16, 16), (5, 200)])
+@pytest.mark.parametrize("size", [16, 37])
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_a_map_is_the_square_of_its_image_pixel_by_pixel(width: int, height: int, size: int, fit: Fit) -> None:
+    """Every pixel of the square takes the value in which its centre lies, in the geometry of the image."""
+    values = np.random.default_rng(0).integers(0, 200, (height, width)).astype(np.uint8)
+    found = fit_map(values, size, fit, beyond=255)
+    if fit == "crop" and height > 16 * width:
+        values = values[(height - 16 * width) // 2 :][: 16 * width]
+    tall, wide = values.shape
+    short, long = min(tall, wide), max(tall, wide)
+    scaled = {
+        "crop": (size * tall // short, size * wide // short),
+        "squash": (size, size),
+        "pad": (max(1, round(tall * size / long)), max(1, round(wide * size / long))),
+    }[fit]
+    offset = [(size - side) // 2 if fit == "pad" else -round((side - size) / 2) for side in scaled]
+
+    def lying_at(place: int, axis: int) -> list[int]:
+        """Rows or columns in which a pixel's centre lies: two if it lies on their border, none beyond the image."""
+        centre = Fraction(2 * (place - offset[axis]) + 1, 2 * scaled[axis]) * values.shape[axis]
+        places = {math.floor(centre), math.ceil(centre) - 1}
+        return [place for place in places if 0 < centre < values.shape[axis]]
+
+    for y in range(size):
+        for x in range(size):
+            allowed = [values[row, column] for row in lying_at(y, 0) for column in lying_at(x, 1)]
+            assert found[y, x] in (allowed or [255])
+
+
+def test_numbers_come_as_they_were_written(tmp_path: Path) -> None:
+    numbers = np.array([[0, 1, 7], [200, 254, 255]], dtype=np.uint8)
+    Image.fromarray(numbers).save(tmp_path / "grey.png")
+    palette = Image.fromarray(numbers, "P")
+    palette.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(numbers.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(numbers > 100).save(tmp_path / "bits.png")
+    assert np.array_equal(decode_numbers(tmp_path / "grey.png"), numbers)
+    assert np.array_equal(decode_numbers(tmp_path / "palette.png"), numbers)
+    assert np.array_equal(decode_numbers(tmp_path / "deep.png"), numbers.astype(int) * 257)
+    assert np.array_equal(decode_numbers(tmp_path / "bits.png"), numbers > 100)
+
+
+def test_colours_are_no_numbers(tmp_path: Path) -> None:
+    quadrants().save(tmp_path / "rgb.png")
+    Image.new("LA", (4, 4)).save(tmp_path / "alpha.png")
+    for name, mode in (("rgb.png", "RGB"), ("alpha.png", "LA")):
+        assert not holds_numbers(tmp_path / name)
+        with pytest.raises(Unreadable, match=f"colours \\({mode}\\)"):
+            decode_numbers(tmp_path / name)

@@ -51,7 +51,7 @@ def test_precision_and_agreement_are_those_of_scikit_learns_neighbours(data: Eva
     evaluator, (record,) = judged(data)
     assert record.outcomes is not None
     train, test = searched(data), data.test
-    hole = evaluator.holes("center", torch.arange(30), 0, (32, 32))
+    hole = evaluator.holes("center", torch.arange(30), 0, test)
     descriptor = load_descriptor("pixels")
     contexts = descriptor.describe(test.read(range(30)), hole).numpy()
     base = descriptor.describe(train.read(range(200)), hole[:1].expand(200, -1, -1, -1)).numpy()
@@ -79,7 +79,7 @@ def test_what_is_under_a_hole_finds_nothing(data: EvaluationData, digits_test: P
 
         def read(self, indices: object) -> torch.Tensor:
             images = data.test.read(indices)  # type: ignore[arg-type]
-            hole = evaluator.holes("center", torch.arange(1), 0, (32, 32))
+            hole = evaluator.holes("center", torch.arange(1), 0, data.test)
             return torch.where(hole, 255 - images, images)
 
     descriptor = evaluator.resolve("hog", data, torch.device("cpu"))
@@ -93,11 +93,11 @@ def test_images_that_equal_the_query_are_left_out_and_counted(digits_train: Pack
     same = digits_train.subset(range(150), "train")
     twice = digits_train.subset([*range(150), *range(10)], "train")
     _, (record,) = judged(EvaluationData(same, twice), depth=20)
-    assert record.chosen == {"images left out because they equal the query": 160}
+    assert record.notes == {"images left out because they equal the query": 160}
     assert record.outcomes is not None
     assert max(record.outcomes["precision_k1"]) <= 1.0
     _, (other,) = judged(EvaluationData(same, digits_train.subset(range(150, 300), "train")), depth=20)
-    assert other.chosen == {"images left out because they equal the query": 0}
+    assert other.notes == {"images left out because they equal the query": 0}
 
 
 def test_described_whole_the_index_is_one_for_all_masks(data: EvaluationData):

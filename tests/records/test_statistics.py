@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from ssl_ce.records.statistics import (
+    bootstrap_difference,
     bootstrap_mean,
     bootstrap_of_mean,
     holm,
@@ -41,6 +42,24 @@ def test_the_interval_of_a_share_has_the_ends_of_the_binomial():
     low, high = stats.binom.ppf([0.025, 0.975], RIGHT.size, RIGHT.mean()) / RIGHT.size
     assert ours.low == pytest.approx(low, abs=1 / RIGHT.size)
     assert ours.high == pytest.approx(high, abs=1 / RIGHT.size)
+
+
+@pytest.mark.parametrize("other", [SKEWED[:60] + 0.3, np.sqrt(SKEWED)], ids=["fewer", "as many"])
+def test_the_interval_of_a_difference_of_groups_is_scipys(other):
+    ours = bootstrap_difference(SKEWED, other, resamples=20_000)
+    theirs = stats.bootstrap(
+        (SKEWED, other),
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        n_resamples=20_000,
+        method="percentile",
+        batch=5_000,
+        rng=0,
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours.value == pytest.approx(SKEWED.mean() - other.mean())
+    assert ours.low == pytest.approx(theirs.low, abs=0.04 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.04 * width)
+    assert bootstrap_difference(SKEWED, other, seed=3) == bootstrap_difference(SKEWED, other, seed=3)
 
 
 def test_an_interval_is_a_function_of_its_seed():

@@ -65,6 +65,23 @@ def test_outcomes_are_kept_beside_the_records(store):
     np.testing.assert_array_equal(store.outcomes("one")["accuracy"], [1.0, 0.0, 1.0])
 
 
+def test_an_image_without_an_outcome_has_none_when_read_again(store):
+    store.append(make_record("one", outcomes={"l1_ring_33": [0.25, math.nan, 0.0]}))
+    (record,) = store.records(with_outcomes=True)
+    assert record.outcomes is not None
+    np.testing.assert_array_equal(record.outcomes["l1_ring_33"], [0.25, math.nan, 0.0])
+
+
+def test_notes_come_back_and_a_record_from_before_there_were_any_is_read(store):
+    store.append(make_record("one", notes={"implementations": {"lpips": "torchmetrics 1.9.0"}}))
+    before = make_record("two").model_dump(mode="json")
+    del before["notes"]
+    with store.path.open("a") as file:
+        file.write(json.dumps(before) + "\n")
+    assert [record.notes for record in store.records()] == [{"implementations": {"lpips": "torchmetrics 1.9.0"}}, {}]
+    assert store.records()[0].flat()["notes"]
+
+
 def test_of_a_result_run_twice_the_later_record_stands(store):
     for seconds, record_id in [(1.0, "one"), (2.0, "two"), (3.0, "one")]:
         store.append(make_record(record_id, seconds=seconds))

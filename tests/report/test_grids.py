@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from PIL import Image
 
 from ssl_ce.errors import UserError
-from ssl_ce.report.grids import GAP, MARGIN, MISSING_COLOR, fills_grid, inpainting_grid, retrieval_grid
+from ssl_ce.report.drawing import GAP, MARGIN, MISSING_COLOR
+from ssl_ce.report.grids import Block, failures_grid, fills_grid, inpainting_grid, retrieval_grid
 
 TRUTH = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 HOLES = torch.zeros(3, 1, 32, 32, dtype=torch.bool)
@@ -79,6 +83,36 @@ def test_a_retrieval_grid_outlines_the_hole_on_each_neighbour(tmp_path):
     assert query.sum() == 3 * 32 * 32
     outline = (sheet[:, MARGIN + 64 :] == MISSING_COLOR).all(-1)
     assert outline.sum() == 3 * 2 * 2 * (4 * 31)
+
+
+def test_a_failures_grid_has_a_column_for_each_image_and_shows_the_error_under_the_hole(tmp_path):
+    blocks = {"worst": Block(TRUTH, HOLES, FILLED, [("1 dB", "no. 5")] * 3)}
+    sheet = read(failures_grid(tmp_path / "grid.png", "telea", blocks))
+    missing = (sheet == MISSING_COLOR).all(-1)
+    top, left = (int(np.nonzero(missing.any(axis))[0][0]) - 8 * 2 for axis in (1, 0))  # the holes begin at pixel 8
+    sheet = sheet[:, : left + 3 * 64 + 2 * GAP + MARGIN]
+    holes, fills, truth, errors = pictures(sheet, columns=3, rows=4, top=top)
+    assert ((holes == MISSING_COLOR).all(-1) == HOLES[:, 0].numpy()).all()
+    np.testing.assert_array_equal(fills, as_pixels(FILLED))
+    np.testing.assert_array_equal(truth, as_pixels(TRUTH))
+    for number, row, column in itertools.product(range(3), range(32), range(32)):
+        if not HOLES[number, 0, row, column]:
+            assert errors[number, row, column].tolist() == [235, 235, 235]
+            continue
+        given, true = (images[number, :, row, column].tolist() for images in (FILLED, TRUTH))
+        error = sum(abs(a - b) for a, b in zip(given, true, strict=True)) / 3 / 255
+        expected = [round(255 * part) for part in colormaps["inferno"](min(error / 0.5, 1.0))[:3]]
+        assert np.abs(errors[number, row, column].astype(int) - expected).max() <= 1
+
+
+def test_blocks_of_a_failures_grid_stand_apart_in_their_order(tmp_path):
+    first, second = Block(TRUTH[:1], HOLES[:1], FILLED[:1], [("", "")]), Block(TRUTH, HOLES, TRUTH, [("", "")] * 3)
+    one = read(failures_grid(tmp_path / "one.png", "", {"a": first}))
+    both = read(failures_grid(tmp_path / "both.png", "", {"a": first, "b": second}))
+    missing = (both == MISSING_COLOR).all(-1).any(0)
+    starts = np.nonzero(missing[1:] & ~missing[:-1])[0]
+    assert np.diff(starts).tolist() == [64 + 5 * GAP, 64 + GAP, 64 + GAP]
+    assert one.shape[0] == both.shape[0]
 
 
 def test_a_grid_refuses_what_are_no_images(tmp_path):

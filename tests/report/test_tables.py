@@ -231,6 +231,30 @@ def test_the_terminal_shows_every_value_and_interval_at_any_width(width):
         assert part in text
 
 
+def test_metrics_over_the_whole_image_stand_below_those_over_the_hole():
+    metrics = dict.fromkeys(("psnr", "image_psnr", "l1", "lpips", "image_l1"), 0.1234)
+    records = [make_record(name, metrics, protocol="inpainting@1", variant={"holes": "center"}) for name in "ab"]
+    (table,) = arrange(records)
+    assert table.blocks == (("psnr", "l1"), ("image_psnr", "lpips", "image_l1"))
+    first, second = (block.strip().splitlines() for block in render(records, "md").split("\n\n")[1:3])
+    assert [head.strip() for head in first[0].split("|")[1:-1]] == ["subject", "psnr (dB) ↑", "l1 (%) ↓"]
+    assert [len(first), len(second)] == [4, 4]
+    assert "image_l1 (%)" in second[0]
+    assert render(records, "latex").count(r"\begin{table}") == 2
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    print_table(records, console)
+    heads = [line.split() for line in console.file.getvalue().splitlines() if line.split()[:1] == ["subject"]]
+    assert [words[1] for words in heads] == ["psnr", "image_psnr"]
+
+
+def test_a_metric_over_the_whole_image_has_the_unit_of_the_same_over_the_hole():
+    for name in ("psnr", "l1", "l2", "ssim", "psnr_of_mean_l2"):
+        assert unit_of(f"image_{name}") == unit_of(name)
+    assert [unit_of(name).show(0.12345) for name in ("seam", "image_ms_ssim", "lpips", "fid")] == [
+        "12.35", "0.123", "0.123", "0.12",
+    ]  # fmt: skip
+
+
 def test_units_are_known_by_the_first_word_of_a_metric():
     assert unit_of("accuracy_k10") == unit_of("accuracy")
     assert unit_of("psnr_of_mean_l2").symbol == "dB"

@@ -10,15 +10,10 @@ import yaml
 
 from ssl_ce.suites.expansion import expand
 from ssl_ce.suites.shipped import shipped_suites
-from ssl_ce.suites.suite import (
-    DataSection,
-    EvaluateEntry,
-    PretrainEntry,
-    PublishedRow,
-    PublishedTable,
-    Suite,
-    load_suite,
-)
+from ssl_ce.suites.suite import DataSection, EvaluateEntry, PretrainEntry, Suite, load_suite
+from ssl_ce.suites.tables import PublishedColumn, PublishedRow, PublishedTable
+
+MODELS = (Suite, DataSection, PretrainEntry, EvaluateEntry, PublishedTable, PublishedColumn, PublishedRow)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
@@ -40,7 +35,7 @@ def test_the_example_of_a_suite_is_one(tmp_path):
     assert yaml.safe_load(example)["tables"]
 
 
-@pytest.mark.parametrize("model", [Suite, DataSection, PretrainEntry, EvaluateEntry, PublishedTable, PublishedRow])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_key_is_explained(model):
     for name, field in model.model_fields.items():
         if not field.exclude:

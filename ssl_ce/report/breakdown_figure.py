@@ -1,0 +1,139 @@
+"""Breakdowns as a picture: a panel for each set of holes, a line for each subject, its name at the line's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_ce.errors import UserError
+from ssl_ce.files import atomic_write
+from ssl_ce.records.record import Record
+from ssl_ce.report.breakdown import Breakdown
+from ssl_ce.report.drawing import shortened
+from ssl_ce.report.units import unit_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_LINES = 10
+
+_PANEL = (3.9, 3.1)  # inches, without the names
+_NAME_SIZE = 8
+_NAME_GAP = 0.062  # from one name to the next, as a share of the panel's height
+_DODGE = 0.012  # from one subject's bars to the next's, as a share of the panel's width
+_AXES = {
+    "missing": "share of the image that is missing",
+    "distance": "distance to the nearest context pixel (px)",
+    "mixes": "what the hole covers",
+}
+
+
+def draw_breakdown(path: Path, tables: Sequence[Breakdown]) -> None:
+    """A PNG at `path`: a row for each question, protocol and image set, and in it a panel for each of its `tables`.
+
+    A panel shows the first ten rows of its table, with their 95 % intervals: bands by distance, bars otherwise. Tables
+    with a single bin are left out.
+
+    Raises
+    ------
+    UserError
+        If all tables are of a single bin, or `path` cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    rows: dict[tuple[str, ...], list[Breakdown]] = {}
+    for table in tables:
+        if table.alone is None:
+            first = table.records[0]
+            rows.setdefault((table.by, first.protocol, first.dataset.name, first.dataset.split), []).append(table)
+    if not rows:
+        raise UserError("There is nothing to draw: all images are in one bin. Leave out --plot.")
+    names = list(dict.fromkeys(record.subject.name for table in tables for record in _shown(table)))
+    columns = max(map(len, rows.values()))
+    width = _PANEL[0] + 0.075 * max(len(shortened(name)) for name in names)
+    layout = ConstrainedLayoutEngine(h_pad=0.12)
+    figure = Figure(figsize=(columns * width, len(rows) * _PANEL[1]), layout=layout)
+    panels = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
+    colors = {name: f"C{number % 10}" for number, name in enumerate(names)}
+    for line, found in zip(panels, rows.values(), strict=True):
+        drawn = [(panel, table, _draw(panel, table, colors)) for panel, table in zip(line, found, strict=False)]
+        if found[0].by == "distance":
+            line[0].set_ylim(bottom=0)
+        for panel, table, ends in drawn:  # when the limits that they share are known
+            _name_lines(panel, [record.subject.name for record in _shown(table)], ends, colors)
+        for panel in line[len(found) :]:
+            panel.set_axis_off()
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _draw(panel: Axes, table: Breakdown, colors: dict[str, str]) -> list[tuple[float, float]]:
+    """Draw all of a panel but the names of its lines; returns where the lines end."""
+    unit, shown = unit_of(table.metric), _shown(table)
+    places = np.arange(len(table.bins), dtype=np.float64)
+    ends = []
+    for number, record in enumerate(shown):
+        color = colors[record.subject.name]
+        means = [record.metrics[name] for name in table.bins]
+        values, low, high = (
+            np.array([np.nan if end is None else end * unit.scale for end in series])
+            for series in zip(*((mean.value, mean.low, mean.high) for mean in means), strict=True)
+        )
+        x = places
+        if table.by == "distance":
+            panel.plot(x, values, color=color, linewidth=1.4, marker="o", markersize=3)
+            panel.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+        else:
+            x = places + (number - (len(shown) - 1) / 2) * _DODGE * len(places)
+            panel.plot(x, values, color=color, linewidth=1.0, marker="o", markersize=4)
+            panel.vlines(x, low, high, color=color, linewidth=1.0)
+        ends.append((float(x[-1]), float(values[-1])))
+    panel.set_xlim(-0.3, places[-1] + 0.3)
+    panel.set_xticks(places, [f"{name.removesuffix(' px')}\nn = {table.counts[name]:,}" for name in table.bins])
+    panel.tick_params(labelsize=7, labelleft=True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_xlabel(_AXES[table.by], fontsize=9)
+    panel.set_ylabel(table.measured, fontsize=9)
+    title = table.heading.partition(f" · {table.measured}")[0]
+    more = len(table.records) > len(shown)
+    panel.set_title(f"{title} · {len(shown)} of {len(table.records)} subjects" if more else title, fontsize=9)
+    panel.grid(alpha=0.3)
+    return ends
+
+
+def _name_lines(panel: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], colors: dict[str, str]) -> None:
+    """Each line's name right of its end, moved up or down just so far that no two names touch."""
+    bottom, top = panel.get_ylim()
+    heights = spread((np.array([y for _, y in ends]) - bottom) / (top - bottom), _NAME_GAP)
+    for name, end, height in zip(names, ends, heights, strict=True):
+        panel.annotate(
+            shortened(name),
+            end,
+            (1.02, height),
+            textcoords="axes fraction",
+            color=colors[name],
+            fontsize=_NAME_SIZE,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
+        )
+
+
+def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """The nearest heights (least squares) in the same order that are at least `gap` apart: float64 (n,) -> (n,)."""
+    from sklearn.isotonic import isotonic_regression
+
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    placed = np.empty(len(heights))
+    placed[order] = isotonic_regression(heights[order] - steps) + steps
+    return placed
+
+
+def _shown(table: Breakdown) -> Sequence[Record]:
+    return table.records[:MOST_LINES]
