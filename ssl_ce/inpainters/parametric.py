@@ -17,7 +17,7 @@ _BATCH = 64
 class Parametric:
     """The fill of a method's decoder, on images of the method's size. Context pixels come back bit for bit.
 
-    `reach` is the central share of the side that the decoder predicts: 1, or less for a centre network.
+    `reach` is the central share of the side within which it fills holes: 1, or less for a centre network.
     """
 
     def __init__(self, name: str, method: Method, device: str = "cpu") -> None:
@@ -26,7 +26,7 @@ class Parametric:
         self.name = name
         self.method = method
         self.size = method.encoder.input.size
-        self.reach = getattr(method, "output_size", self.size) / self.size
+        self.reach = getattr(method, "fillable_size", self.size) / self.size
         self._device = torch.device(device)
         self._networks = nn.ModuleDict(method.networks).eval()
         self._networks.to(self._device).to(memory_format=torch.channels_last)

@@ -12,9 +12,9 @@ from ssl_ce.errors import UserError
 from ssl_ce.images import as_holes, as_images
 from ssl_ce.inpainters.base import Inpainter
 
-# A crop's side over that of the hole's box: as in training, where a hole is half the side, and a little more, so that
-# resizing does not push it over what a centre network predicts.
-_AROUND = 2.125
+# A crop's side over that of the hole's box: as in training, where a hole is half the side, or the central share that a
+# network fills; and a little more, so that resizing does not push the hole over that.
+_AROUND, _MORE = 2.0, 1.0625
 
 
 class Crop(NamedTuple):
@@ -63,13 +63,13 @@ def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
     """The square that an inpainter of `size` pixels is given for `hole`, bool (h, w).
 
     Its side is a little more than twice the hole's box, and at least `size` where the picture has it, so that nothing
-    is enlarged without need. It stays within the picture if it can; for a network that predicts the central `reach` of
-    the side only, the hole is in its centre, and it may reach beyond.
+    is enlarged without need. It stays within the picture if it can; for a network that fills the central `reach` of
+    the side only, the hole is in its centre and within that share, and the square may reach beyond the picture.
     """
     height, width = hole.shape
     rows, columns = torch.nonzero(hole.any(1)).flatten(), torch.nonzero(hole.any(0)).flatten()
     box = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
-    side = max(round(_AROUND * box), min(size, height, width))
+    side = max(round(_MORE * max(_AROUND, 1.0 / reach) * box), min(size, height, width))
     centre = (int(rows[0] + rows[-1] + 1) // 2, int(columns[0] + columns[-1] + 1) // 2)
     top, left = (place - side // 2 for place in centre)
     if reach >= 1.0:

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from ssl_ce.errors import UserError
-from ssl_ce.holes import predicted_region
+from ssl_ce.holes import draw, predicted_region
 from ssl_ce.methods.adversary import AdversarialConfig, Adversary
 from ssl_ce.methods.base import Batch
 from ssl_ce.methods.encoder_decoder import (
@@ -75,6 +75,15 @@ class ContextEncoder(EncoderDecoder):
         A `ContextEncoderConfig`.
     seed
         Decides the initial weights.
+
+    Attributes
+    ----------
+    output_size
+        Side of what is predicted, in pixels: `size`, or half of it for a centre network.
+    fillable_size
+        Side of the central square in which holes can be filled: `size`; for a centre network what was missing in
+        training, which with an overlap is less than what is predicted. On a larger hole it lacks the known border
+        that it was trained to continue, and fails.
     """
 
     name = "context-encoder"
@@ -85,6 +94,7 @@ class ContextEncoder(EncoderDecoder):
         config.holes.check(config.size)
         self.default_holes = (config.holes.strategy, config.holes.options)
         self.output_size = config.size if config.decoder.output == "image" else config.size // 2
+        self.fillable_size = self.output_size if self.output_size == config.size else self._trained_side()
         self.adversary = (
             None if config.adversarial is None else Adversary(config.adversarial, config.size, self.output_size)
         )
@@ -120,27 +130,37 @@ class ContextEncoder(EncoderDecoder):
         Raises
         ------
         UserError
-            If the images have another size, or a hole reaches beyond what a centre network predicts.
+            If the images have another size, or a hole reaches beyond what a centre network can fill.
         """
         images, holes = self.masking.check(images, holes)
-        if bool((holes & ~self._output_region(holes)).any()):
+        side = self.fillable_size
+        if bool((holes & ~self._central(holes, side)).any()):
             raise UserError(
-                f"This network predicts the central {self.output_size} x {self.output_size} pixels only; "
-                "a hole reaches beyond them. Use --holes center, or a recipe with decoder.output: image."
+                f"This network was trained to fill the central {side} x {side} of {self.config.size} x "
+                f"{self.config.size} pixels only, and a hole reaches beyond them. Use --holes center --set "
+                f"options.side={side / self.config.size:g}, or a recipe with decoder.output: image."
             )
         return super().fill(images, holes)
 
-    def _output_region(self, holes: Tensor) -> Tensor:
-        """Where the decoder predicts: bool, shaped like `holes`."""
-        margin = (self.config.size - self.output_size) // 2
-        inner = torch.ones(*holes.shape[:2], self.output_size, self.output_size, dtype=torch.bool, device=holes.device)
-        return F.pad(inner, (margin,) * 4)
+    def _trained_side(self) -> int:
+        """Side of the central square that was missing in training, at most what is predicted."""
+        holes, size = self.config.holes, self.config.size
+        if holes.strategy != "center":
+            return self.output_size
+        hole = draw("center", torch.zeros(1, dtype=torch.int64), size, size, holes.options)
+        return min(int(hole[0, 0].any(0).sum()), self.output_size)
+
+    def _central(self, holes: Tensor, side: int) -> Tensor:
+        """The central `side` x `side` pixels: bool, shaped like `holes`."""
+        margin = (self.config.size - side) // 2
+        inner = torch.ones(*holes.shape[:2], side, side, dtype=torch.bool, device=holes.device)
+        return F.pad(inner, (margin, self.config.size - side - margin) * 2)
 
     def _reconstruction_loss(self, outputs: dict[str, Tensor]) -> Tensor:
         """‖M̂ ⊙ (x − F((1 − M̂) ⊙ x))‖², equation (1), with the overlap's weight; normalised as the recipe says."""
         settings, side = self.config.reconstruction, self.output_size
         holes = outputs["holes"]
-        scored = predicted_region(holes, settings.overlap) if settings.region == "hole" else self._output_region(holes)
+        scored = predicted_region(holes, settings.overlap) if settings.region == "hole" else self._central(holes, side)
         weight = torch.where(holes, 1.0, settings.overlap_weight) * scored
         weighted = central(weight, side) * (outputs["predicted"] - central(outputs["images"], side)).square()
         if settings.normalization == "published":

@@ -22,7 +22,7 @@ LEAST_SIDE = 64
 GAP = 4
 MARGIN = 12
 FONT_SIZE = 14
-LONGEST_LABEL = 36
+LONGEST_LABEL = 48
 # No photograph and no digit is of this colour, so that a hole is never taken for a fill.
 MISSING_COLOR = np.array([222, 60, 140], dtype=np.uint8)
 TEXT_COLOR = (60, 60, 60)

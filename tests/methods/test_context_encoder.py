@@ -137,8 +137,23 @@ def test_a_centre_network_fills_the_centre_and_refuses_other_holes():
     assert method.forward(method.prepare(batch))["predicted"].shape == (3, 3, 16, 16)
     center = draw("center", batch.keys("x"), 32, 32)
     assert torch.equal(method.fill(batch.images, center).masked_fill(center, 0), batch.images.masked_fill(center, 0))
-    with pytest.raises(UserError, match="central 16 x 16 pixels only"):
+    with pytest.raises(UserError, match="central 16 x 16 of 32 x 32 pixels only"):
         method.fill(batch.images, draw("random-region", batch.keys("x"), 32, 32))
+
+
+def test_a_centre_network_refuses_holes_over_the_border_that_it_was_shown_in_training():
+    """With an overlap more is predicted than was missing: 16 pixels for 12, and it leans on those between."""
+    method = method_of(
+        decoder={"kind": "dcgan", "width": 0.1, "output": "center"},
+        holes={"strategy": "center", "options": {"side": 0.375}},
+    )
+    batch = batch_of()
+    assert (method.output_size, method.fillable_size) == (16, 12)
+    center = draw("center", batch.keys("x"), 32, 32, {"side": 0.375})
+    assert not torch.equal(method.fill(batch.images, center), batch.images)
+    with pytest.raises(UserError, match=r"central 12 x 12 of 32 x 32 pixels only.*options.side=0.375"):
+        method.fill(batch.images, draw("center", batch.keys("x"), 32, 32))
+    assert method_of().fillable_size == 32
 
 
 def test_a_centre_networks_loss_scores_the_overlap_ten_times():
