@@ -16,7 +16,7 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.fill_scores import METRICS, metrics_of, notes_of, outcomes_of
-from ssl_ce.evaluators.hole_source import check_holes, open_holes
+from ssl_ce.evaluators.hole_source import HoleSource, check_holes, open_holes
 from ssl_ce.evaluators.mixing import mixes
 from ssl_ce.evaluators.perceptual import Perceptual
 from ssl_ce.evaluators.recording import LEFT_OUT, departures, make_record
@@ -40,10 +40,15 @@ class InpaintingConfig(Settings):
     the searched images under each hole, "full" once, as whole images; for subjects that do not say so themselves.
     """
 
-    holes: tuple[str, ...] = ("center", "random-block", "random-region")
+    holes: tuple[str, ...] = Field(default=("center", "random-block", "random-region"), min_length=1)
     options: dict[str, Any] = Field(default_factory=dict)
     perceptual: tuple[str, ...] = ()
     index: Index = "bank"
+
+    @field_validator("holes")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
 
     @field_validator("perceptual", mode="before")
     @classmethod
@@ -101,7 +106,8 @@ class Inpainting:
     def reference(self, text: str) -> str:
         """The subject reference that `text` means here: what searches does so in the index of the settings."""
         reference = parse_reference(text)
-        if reference.scheme != "nearest" or self.config.index == "bank" or "index" in reference.options:
+        said = {"index", "complete"} & set(reference.options)
+        if reference.scheme != "nearest" or self.config.index == "bank" or said:
             return text
         return with_option(reference, "index", self.config.index)
 
@@ -124,7 +130,10 @@ class Inpainting:
 
     def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
         """The holes of the test images `indices`: bool (n, 1, h, w), True = missing."""
-        return open_holes(name, self.config.options, test).each(indices, seed)
+        return self._drawn(open_holes(name, self.config.options, test), indices, seed)
+
+    def _drawn(self, source: HoleSource, indices: Tensor, seed: int) -> Tensor:
+        return source.each(indices, seed)
 
     def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
         """One record for each strategy."""
@@ -134,14 +143,15 @@ class Inpainting:
             started = time.perf_counter()
             source = open_holes(strategy, self.config.options, data.test)
             before = _left_out(subject)
-            outcomes, of_the_set = self._outcomes(subject, strategy, data, env)
+            outcomes, of_the_set = self._outcomes(subject, source, data, env)
             left_out = _left_out(subject) - before
             yield make_record(
                 self,
                 subject,
                 data,
                 env,
-                variant={**source.variant, **departures(self.config, "holes")},
+                # How searched images are described is in the names of the subjects that search.
+                variant={**source.variant, **departures(self.config, "holes", "index")},
                 metrics=metrics_of(outcomes, of_the_set, env.seed),
                 outcomes=outcomes,
                 notes=notes | ({LEFT_OUT: left_out} if isinstance(subject, Nearest) else {}),
@@ -150,7 +160,7 @@ class Inpainting:
             )
 
     def _outcomes(
-        self, subject: Subject, strategy: str, data: EvaluationData, env: Env
+        self, subject: Subject, source: HoleSource, data: EvaluationData, env: Env
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
         """Numbers of single images, and of all of them together."""
         test = data.test
@@ -160,7 +170,7 @@ class Inpainting:
         for start in range(0, len(test), _CHUNK):
             indices = torch.arange(start, min(start + _CHUNK, len(test)))
             truth = test.read(indices)
-            holes = self.holes(strategy, indices, env.seed, test)
+            holes = self._drawn(source, indices, env.seed)
             # The fill never gets to see the truth, whatever the inpainter does.
             filled = _inpainter(subject).fill(truth.masked_fill(holes, 0), holes)
             if bool((filled != truth).logical_and(~holes).any()):
@@ -171,7 +181,7 @@ class Inpainting:
                 | self.perceptual.of_images(filled, truth)
                 | ({} if mixed is None else {"mixes": mixed})
             )
-            env.say(f"{subject.name}: {strategy} holes, {start + len(indices)} of {len(test)} images filled")
+            env.say(f"{subject.name}: {source.name} holes, {start + len(indices)} of {len(test)} images filled")
         outcomes = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return outcomes, self.perceptual.of_the_set()
 
@@ -196,12 +206,8 @@ class NearestInpainting(Inpainting):
         inpaints = parse_reference(text).scheme in ("nearest", "fill") or text.partition("?")[0] in inpainters
         return super().reference(text if inpaints else f"nearest:{text}")
 
-    def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
-        """Masks of the bank, one for each of the test images `indices`: bool (n, 1, h, w), True = missing.
-
-        With `index="full"`, masks that were matched by name instead.
-        """
-        source = open_holes(name, self.config.options, test)
+    def _drawn(self, source: HoleSource, indices: Tensor, seed: int) -> Tensor:
+        """Masks of the bank; with `index="full"`, masks that were matched by name as they are."""
         return source.banked(indices, seed, self.config.bank, whole=self.config.index == "full")
 
 

@@ -104,7 +104,14 @@ def departures(config: Settings, *told_otherwise: str) -> dict[str, str]:
     """
     preset = type(config)().model_dump(mode="json")
     return {
-        name: str(value)
+        name: _written(value)
         for name, value in config.model_dump(mode="json").items()
         if name not in told_otherwise and value != preset.get(name)
     }
+
+
+def _written(value: Any) -> str:
+    """A setting as people write it: side=0.25; lpips, fid."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_written(one)}" for name, one in value.items())
+    return ", ".join(map(_written, value)) if isinstance(value, list) else str(value)

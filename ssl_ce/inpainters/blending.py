@@ -87,7 +87,7 @@ def _from_context(known: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDA
     return np.asarray(sum(_neighbour(known, *place, 0.0) for place in _NEIGHBOURS))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)
 def _solver(missing: bytes, shape: tuple[int, int]) -> SuperLU:
     """The factorised equations of a hole: as many rows as pixels are missing, in the order of the mask."""
     hole = np.frombuffer(missing, np.bool_).reshape(shape)
@@ -103,4 +103,4 @@ def _solver(missing: bytes, shape: tuple[int, int]) -> SuperLU:
         columns.append(other[other >= 0])
         values.append(np.full(len(rows[-1]), -1.0))
     matrix = csc_matrix((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))))
-    return splu(matrix)
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})

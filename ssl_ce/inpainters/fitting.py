@@ -48,13 +48,13 @@ def best_fit(image: Tensor, hole: Tensor, candidates: Tensor, align: int = 0) ->
     align
         Each candidate is tried in every scale of `SCALES`, moved by up to so many pixels each way, as long as it
         covers the hole's bounding box; what it leaves of the band beyond its edge is compared with that edge. 0: as it
-        is. Equal errors: the first candidate, scale and shift.
+        is. Of equal errors the first candidate wins, then the first scale, then the shortest shift.
     """
     band = band_around(hole)
     top, bottom, left, right = _box(band | hole)
     weights = band[:, top:bottom, left:right].double()
     wanted = image[:, top:bottom, left:right].double() * weights
-    fits = []
+    fits: list[Fit] = []
     for scale in SCALES if align else (1.0,):
         scaled = _scaled(candidates, scale)
         offset = _offset(image, scale)
@@ -70,12 +70,12 @@ def best_fit(image: Tensor, hole: Tensor, candidates: Tensor, align: int = 0) ->
         squares = _correlated(window.square().sum(1, keepdim=True), weights)
         errors = squares - 2 * _correlated(window, wanted) + wanted.square().sum()
         # Moved down by s, the window is read from s pixels further up: errors come in falling order of the shift.
-        errors = errors[:, : len(shifts), : len(shifts)].flip(1, 2) / (3 * weights.sum())
+        errors = errors[:, : len(shifts), : len(shifts)].flip(1, 2)
         errors = errors.masked_fill(~_covering(hole, offset, scaled.shape[2:], shifts), torch.inf)
-        place = int(errors.flatten().argmin())
-        candidate, down, along = (int(x) for x in torch.unravel_index(torch.tensor(place), errors.shape))
-        fits.append(Fit(candidate, scale, down - align, along - align, float(errors.flatten()[place])))
-    return min(fits, key=lambda fit: fit.error)
+        least = (errors == errors.min()).nonzero() - torch.tensor([0, align, align])
+        candidate, down, right_by = min(least.tolist(), key=lambda at: (at[0], abs(at[1]) + abs(at[2])))
+        fits.append(Fit(candidate, scale, down, right_by, float(errors.min() / (3 * weights.sum()))))
+    return min(fits, key=lambda fit: (fit.error, fit.candidate))
 
 
 def fitted(candidates: Tensor, fit: Fit) -> Tensor:
@@ -97,11 +97,12 @@ def _box(mask: Tensor) -> tuple[int, int, int, int]:
 def _correlated(windows: Tensor, pattern: Tensor) -> Tensor:
     """The sums of products of a pattern, float64 (c, h, w), laid on windows, float64 (k, c, H, W), at each offset.
 
-    float64 (k, H, W), by Fourier transforms; right where the pattern lies within the window: offsets to H - h, W - w.
+    All are whole numbers, and so are the sums, exactly: float64 (k, H, W), by Fourier transforms; right where the
+    pattern lies within the window: offsets to H - h, W - w.
     """
     size = windows.shape[2:]
     spectrum = (torch.fft.rfft2(windows) * torch.fft.rfft2(pattern, s=size).conj()).sum(1)
-    found: Tensor = torch.fft.irfft2(spectrum, s=size)
+    found: Tensor = torch.fft.irfft2(spectrum, s=size).round()
     return found
 
 

@@ -79,11 +79,21 @@ def test_every_shift_and_scale_is_tried(hole: torch.Tensor) -> None:
     assert torch.equal(fitted(candidates, fit), best[5])  # type: ignore[misc]
 
 
+def test_of_equal_errors_the_first_candidate_unmoved_wins() -> None:
+    """Saturated bands fit wherever they are put, and rounding must not choose among them."""
+    image, hole = torch.full((3, SIDE, SIDE), 255, dtype=torch.uint8), HOLES["inside"]
+    for seed in range(5):
+        candidates = torch.stack([torch.where(hole, picture(10 * seed + number), image) for number in range(5)])
+        candidates[:, :, 12:18, 11:17] = picture(seed)[:, :6, :6]
+        candidates[:, :, :12] = candidates[:, :, 18:] = candidates[..., :11] = candidates[..., 17:] = 255
+        assert best_fit(image, hole, candidates, align=2) == (0, 1.0, 0, 0, 0.0)
+
+
 def test_a_moved_copy_is_moved_back() -> None:
     large = picture(7, SIDE + 8)
     image, hole = large[:, 4:-4, 4:-4], HOLES["inside"]
     moved = large[:, 1:-7, 6:-2]  # 3 pixels further up, 2 further right in the scene: its content comes 3 down, 2 left
     fit = best_fit(image, hole, torch.stack([picture(8), moved]), align=4)
     assert (fit.candidate, fit.scale, fit.down, fit.right) == (1, 1.0, -3, 2)
-    assert fit.error == pytest.approx(0.0, abs=1e-6)
+    assert fit.error == 0.0
     assert torch.equal(torch.where(hole, fitted(torch.stack([picture(8), moved]), fit), image), image)
