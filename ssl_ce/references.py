@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from ssl_ce.errors import UserError
 from ssl_ce.files import digest
@@ -42,7 +42,8 @@ class Reference:
     tap
         The part after `@`, or None.
     options
-        The parts after `?`, values read as YAML scalars. Those of `nearest` stand before the colon.
+        The parts after `?`, values read as YAML scalars. Those of `nearest` stand before the colon, so a colon in
+        them is written %3A.
     """
 
     text: str
@@ -64,6 +65,8 @@ def parse_reference(text: str) -> Reference:
     scheme, question, own = head.partition("?")
     if not colon or scheme not in SCHEMES or (question and scheme != "nearest"):
         scheme, rest = "", text
+    if not scheme and head.partition("?")[0] == "nearest":
+        raise UserError(f"The subject '{text}' does not say what describes the images. Write {text}:hog.")
     if scheme in ("nearest", "fill"):
         return Reference(text, scheme, rest, parse_reference(rest).tap, _options(own, text))
     body, _, query = rest.partition("?")
@@ -127,11 +130,15 @@ def check_flag(subject: str, option: str, value: Any) -> None:
 
 
 def _options(query: str, text: str) -> dict[str, Any]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError as error:
-        raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.") from error
-    return {key: read_scalar(value) for key, value in pairs}
+    options: dict[str, Any] = {}
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UserError(f"In the subject '{text}', what follows '?' must be key=value pairs joined by '&'.")
+        if key in options:
+            raise UserError(f"The subject '{text}' gives {key} twice. Leave one out.")
+        options[key] = read_scalar(unquote(value))
+    return options
 
 
 def _written(option: str, subject: DataclassInstance) -> str:

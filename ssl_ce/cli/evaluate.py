@@ -10,7 +10,7 @@ import click
 
 from ssl_ce.cli.data import data_options
 from ssl_ce.cli.groups import Group
-from ssl_ce.errors import unknown
+from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _EXAMPLES = {
         "inpainting runs/mine --data photos/",
         "inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block",
         "inpainting runs/mine telea --data photos/ --holes masks/ --holes free-form",
-        "inpainting runs/mine nearest:hog --test photos/ --index more-photos/",
+        "inpainting runs/mine nearest:hog --test photos/ --index more-photos/ --index full",
         "inpainting runs/mine telea --data photos/ --holes center --failures 4",
     ),
     "retrieval": (
@@ -118,22 +118,24 @@ def _options(has_holes: bool) -> tuple[Callable[[Any], Any], ...]:
     devices = click.Choice(["auto", "cpu", "cuda"])
     index_help = (
         "Where nearest neighbours are searched. Default: the train images. The words full and bank set how they are "
-        "described: once, as whole images, or under each hole."
+        "described: once, as whole images, or under each hole. A REF and a word may both be given."
     )
     holes_help = (
         "Region strategy (ce list holes), a folder of mask images (white = missing) that go by the images' names or "
         "are drawn by seed, or one mask image; may be repeated. Default: the paper's three strategies."
     )
     about_holes = (
-        click.option("--index", metavar="REF", help=index_help),
+        click.option("--index", multiple=True, metavar="REF", help=index_help),
         click.option("--holes", multiple=True, metavar="HOLES", help=holes_help),
     )
+    data_help = "Train and test images: a dataset's name or a folder. Without splits of its own it is split by seed."
+    role_help = "{} images, instead of --data's. All of a folder without splits, where {} images are elsewhere."
     seed_help = "Decides draws of labels, and holes.  [default: 0]"
     return (
         click.argument("subjects", nargs=-1, required=True, metavar="SUBJECT..."),
-        click.option("--data", "source", metavar="REF", help="Train and test images: a dataset's name or a folder."),
-        click.option("--train", metavar="REF", help="Train images, instead of --data's."),
-        click.option("--test", metavar="REF", help="Test images, instead of --data's."),
+        click.option("--data", "source", metavar="REF", help=data_help),
+        click.option("--train", metavar="REF", help=role_help.format("Train", "test")),
+        click.option("--test", metavar="REF", help=role_help.format("Test", "train")),
         *(about_holes if has_holes else ()),
         click.option("--results", type=click.Path(path_type=Path), default=LOCAL_RESULTS, show_default=True,
                      help="Where records go."),
@@ -164,7 +166,7 @@ def _evaluate(
     device: str,
     no_floors: bool,
     assignments: tuple[str, ...],
-    index: str | None = None,
+    index: tuple[str, ...] = (),
     holes: tuple[str, ...] = (),
     pictures: int = 0,
     **data: Any,
@@ -181,8 +183,9 @@ def _evaluate(
     check_folder(results)
     evaluator_class = evaluators.get(name)
     settings: dict[str, Any] = {"holes": list(dict.fromkeys(holes))} if holes else {}
-    if index in ("full", "bank"):
-        settings["index"], index = index, None
+    searched, described = _index(index, train)
+    if described is not None:
+        settings["index"] = described
     config = parse(evaluator_class.Config, override(settings, assignments), f"the settings of {name}")
     evaluator = evaluator_class(config)
     references = [evaluator.reference(subject) for subject in subjects]
@@ -191,7 +194,7 @@ def _evaluate(
     sets = open_evaluation_sets(
         evaluator,
         source=source,
-        train=train if index is None else index,
+        train=searched,
         test=test,
         options=make_data_options({**data, "default_size": _size_for(references, data)}),
     )
@@ -203,6 +206,21 @@ def _evaluate(
         click.echo(f"Picture: {path}")
     added = "1 record" if len(records) == 1 else f"{len(records)} records"
     click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
+
+
+def _index(given: tuple[str, ...], train: str | None) -> tuple[str | None, str | None]:
+    """What --index says, one REF and one word at most: the train images, `train` if it names none, and the word."""
+    from ssl_ce.inpainters.nearest import INDEXES
+
+    words = [text for text in given if text in INDEXES]
+    references = [text for text in given if text not in INDEXES]
+    if len(words) > 1 or len(references) > 1:
+        raise UserError(
+            f"--index is given {', '.join(given)}: give one REF at most, and one of the words full and bank."
+        )
+    if references and train is not None:
+        raise UserError(f"--train {train} and --index {references[0]} both name what is searched. Leave one out.")
+    return (references[0] if references else train), (words[0] if words else None)
 
 
 def _left_out(records: list[Record]) -> list[str]:
@@ -240,7 +258,7 @@ def _draw_pictures(
     with status_line(evaluator.protocol) as say:
         env = Env(seed=seed, device=choose_device(device), say=say)
         if isinstance(evaluator, Retrieval):
-            return retrieval_panels(evaluator, references, data, env, results, count)
+            return retrieval_panels(evaluator, references, records, data, env, results, count)
         if isinstance(evaluator, Inpainting):
             return failure_pictures(evaluator, references, records, data, env, results, count)
     return []

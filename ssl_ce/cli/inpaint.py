@@ -36,7 +36,7 @@ _RECTANGLE = re.compile(r"\s*-?\d+\s*(,\s*-?\d+\s*){3}")
     "names; or auto: what is transparent.",
 )
 @click.option("--compare", metavar="A,B,...", help="Other inpainters; all fills are drawn side by side as well.")
-@click.option("--index", metavar="REF", help="Images that nearest:DESCRIPTOR searches.")
+@click.option("--index", metavar="REF", help="Images that nearest:DESCRIPTOR searches: all of a folder, or its train/.")
 @click.option("--size", type=click.IntRange(min=16), metavar="N", help="Size at which these are packed. Default: 128.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--force", is_flag=True, help="Replace files that exist.")
@@ -54,7 +54,8 @@ def inpaint(
     """Fill a hole in each IMAGE with SUBJECT: a run, telea, navier-stokes, nearest:hog ... (ce list inpainters).
 
     Pictures may have any size. A network works on the square around the hole, at its own size, and its fill is laid
-    back; what is known comes back bit for bit, as PNG of 8 bits (16 bits are scaled, transparency is laid on white).
+    back (a run with decoder.output: center fills no hole at the picture's border); what is known comes back bit for
+    bit, as PNG of 8 bits (16 bits are scaled, transparency is laid on white).
 
     \b
     Examples:
@@ -77,7 +78,8 @@ def inpaint(
         picture, alpha = _read(path)
         hole = _hole(holes, masks.get(path), path, picture, alpha)
         try:
-            check_hole(hole)
+            for inpainter in inpainters.values():
+                check_hole(inpainter, hole)
         except UserError as error:
             raise UserError(f"{path}, --holes {masks.get(path, holes)}: {error}") from error
         jobs.append((path, picture, hole))
@@ -95,7 +97,7 @@ def _targets(images: tuple[Path, ...], out: Path, strips: bool, force: bool) -> 
     """{image: its filled picture's path, its strip's or None}; every path is checked before anything is read."""
     single = out.suffix.lower() == ".png" and not out.is_dir()
     if out.suffix and not single and not out.is_dir():
-        raise UserError(f"Filled pictures are written as PNG, which changes no pixel; {out} is to be a {out.suffix}.")
+        raise UserError(f"{out}: filled pictures are PNG, which changes no pixel. Give a name ending in .png.")
     if single and len(images) > 1:
         raise UserError(
             f"{len(images)} pictures do not fit into one file {out}. Give a folder: -o {out.with_suffix('')}"
@@ -107,6 +109,8 @@ def _targets(images: tuple[Path, ...], out: Path, strips: bool, force: bool) -> 
     check_folder(out.parent if single else out)
     found: dict[Path, tuple[Path, Path | None]] = {}
     for path in images:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder. Give its files: {path / '*'}")
         filled = out if single else out / f"{path.stem}.png"
         strip = filled.with_name(f"{filled.stem}-compare.png") if strips else None
         for target in (filled, strip):
@@ -126,7 +130,7 @@ def _load(name: str, index: str | None, size: int | None, device: str) -> Inpain
         return load_inpainter(name, None, device)
     options = DataOptions(size=size, default_size=128, progress=True)
     splits_of(index, options)  # what does not exist is said before anything is packed
-    return load_inpainter(name, open_role(index, "train", options), device)
+    return load_inpainter(name, open_role(index, "train", options, whole=True), device)
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor | None]:
@@ -183,7 +187,9 @@ def _hole(where: str, mask: Path | None, path: Path, picture: Tensor, alpha: Ten
             )
         return missing[None]
     x, y, w, h = (int(number) for number in where.split(","))
-    if x < 0 or y < 0 or w < 1 or h < 1 or x + w > width or y + h > height:
+    if w < 1 or h < 1:
+        raise UserError(f"The hole {where} (x,y,w,h) is {w} pixels wide and {h} high. Give at least 1 for each.")
+    if x < 0 or y < 0 or x + w > width or y + h > height:
         raise UserError(f"The hole {where} (x,y,w,h) reaches beyond {path}, which is {width} x {height} pixels.")
     hole = torch.zeros(1, height, width, dtype=torch.bool)
     hole[:, y : y + h, x : x + w] = True

@@ -9,6 +9,7 @@ import click
 
 from ssl_ce.cli.groups import Group
 from ssl_ce.errors import UserError
+from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
     from ssl_ce.records.record import Record
@@ -36,7 +37,13 @@ def results() -> None:
     show_default=True,
     help="How to show them; everything but `table` is for files and other programs.",
 )
-def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -> None:
+@click.option(
+    "--metrics",
+    metavar="A,B,...",
+    help="Metrics to show, the first one sorts the rows; or all. Default: all, but in a `table` those over the whole "
+    "image (image_...) only where there are no others.",
+)
+def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"], metrics: str | None) -> None:
     """Show the records in DIR.
 
     DIR is a folder that `ce evaluate` or `ce quickstart` wrote (--results).
@@ -44,16 +51,24 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -
     \b
     Examples:
       ce results show results/local
+      ce results show results/local --metrics psnr,seam,image_psnr
       ce results show results/local --format md > table.md
       ce results show results/local --format json | jq '.[] | [.subject, .metrics.accuracy.value]'
     """
     records = _records(folder)
+    if metrics is not None and metrics != "all":
+        from ssl_ce.report.layout import with_metrics
+
+        names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
+        if not names:
+            raise UserError(f"--metrics {metrics} names no metric. Name one or more: --metrics psnr,ssim; or all.")
+        records = with_metrics(records, names)
     if layout == "table":
         from rich.console import Console
 
         from ssl_ce.report.tables import print_table
 
-        print_table(records, Console())
+        print_table(records, Console(), everything=metrics is not None)
     else:
         from ssl_ce.report.tables import render
 
@@ -81,13 +96,15 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"]) -
     show_default=True,
     help="How to show it; csv and json have a row for each subject and bin.",
 )
-@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw it too, as a PNG.")
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw it too, as a .png file.")
+@click.option("--force", is_flag=True, help="Replace a picture that exists.")
 def breakdown(
     folder: Path,
     questions: tuple[Literal["missing", "distance", "mixes"], ...],
     metric: str | None,
     layout: Literal["table", "md", "csv", "json"],
     plot: Path | None,
+    force: bool,
 ) -> None:
     """Show where the inpainters of DIR fail, from the outcomes of single images.
 
@@ -103,6 +120,8 @@ def breakdown(
     """
     from ssl_ce.report.breakdown import break_down, print_breakdown, render_breakdown
 
+    if plot is not None:
+        _check_picture(plot, "--plot", force)
     tables = break_down(_records(folder, with_outcomes=True), tuple(dict.fromkeys(questions)), metric)
     if plot is not None:
         from ssl_ce.report.breakdown_figure import draw_breakdown
@@ -128,9 +147,15 @@ def breakdown(
     help="A column of log.csv; may be repeated. Default: every loss of the first run.",
 )
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=Path("curves.png"), show_default=True, help="The picture."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("curves.png"),
+    show_default=True,
+    help="The picture, a .png file.",
 )
-def curves(runs: tuple[Path, ...], quantities: tuple[str, ...], out: Path) -> None:
+@click.option("--force", is_flag=True, help="Replace a picture that exists.")
+def curves(runs: tuple[Path, ...], quantities: tuple[str, ...], out: Path, force: bool) -> None:
     """Draw what runs logged while they trained: a panel for each quantity, a line for each run.
 
     \b
@@ -140,8 +165,18 @@ def curves(runs: tuple[Path, ...], quantities: tuple[str, ...], out: Path) -> No
     """
     from ssl_ce.report.curves import draw_curves, losses_of
 
+    _check_picture(out, "--out", force)
     draw_curves(out, {str(run): run for run in runs}, quantities or losses_of(runs[0]))
     click.echo(f"{out}: {len(runs)} {'run' if len(runs) == 1 else 'runs'}.")
+
+
+def _check_picture(path: Path, option: str, force: bool) -> None:
+    """Refuse a place for a picture before anything is drawn."""
+    if path.suffix.lower() != ".png":
+        raise UserError(f"Pictures are written as PNG, and {path} is not a .png file. Give {option} {path.stem}.png.")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists already. Choose another {option}, or replace it with --force.")
+    check_folder(path.parent)
 
 
 def _records(folder: Path, *, with_outcomes: bool = False) -> list[Record]:

@@ -20,14 +20,25 @@ from ssl_ce.errors import UserError
 HALF = 128
 """A mask's mean of red, green and blue from which on a pixel is missing; an opacity below which it is."""
 
+_BETWEEN = (64, 192)  # greys that an edge has, and a photograph is full of
+_MOST_BETWEEN = 0.5
+
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """The mask image in `path` at its own size: bool (h, w), True = missing. `UserError` if it cannot be read."""
+    """The mask image in `path` at its own size: bool (h, w), True = missing.
+
+    `UserError` if it cannot be read, or is no mask: more than half of it is coloured or neither black nor white.
+    """
     try:
         values = np.asarray(decode(path))
     except Unreadable as error:
         raise UserError(f"The mask {path} cannot be read: {error}.") from error
     red, green, blue = (values[..., channel].astype(np.uint16) for channel in range(3))
+    grey = values.mean(-1)
+    between = (grey > _BETWEEN[0]) & (grey < _BETWEEN[1]) | (np.ptp(values, axis=-1) > _BETWEEN[0])
+    if between.mean() > _MOST_BETWEEN:
+        share = f"{between.mean():.0%}"
+        raise UserError(f"{path} is no mask: {share} of it is neither black nor white. White is missing, black known.")
     missing: NDArray[np.bool_] = red + green + blue >= 3 * HALF
     return missing
 

@@ -30,9 +30,6 @@ class DataOptions:
     seed, test_share
         The split of what comes without one: `test_share` of each class becomes the test split, by `seed`. It also
         decides which images `?count=N` after a reference keeps.
-    whole
-        What comes without a split plays the role it is given for with all of its images
-        (`ssl_ce.evaluators.opening.role_split`).
     data_root, download
         Where registered datasets lie (`datasets` in the cache directory by default); whether to fetch them.
     allow_unreadable
@@ -50,7 +47,6 @@ class DataOptions:
     fit: Fit = "crop"
     seed: int = 0
     test_share: float = 0.2
-    whole: bool = False
     data_root: Path | None = None
     download: bool = False
     allow_unreadable: bool = False

@@ -170,8 +170,9 @@ def _check_space(source: Source, size: int, path: Path, console: Console) -> Non
     columns = 0 if source.targets is None else math.prod(source.targets.shape[1:])
     needed = PIXELS_AT + len(source) * (3 * size * size + 8 * columns)
     folder = next(parent for parent in path.absolute().parents if parent.exists())
+    counted, take = ("1 image", "takes") if len(source) == 1 else (f"{len(source):,} images", "take")
     console.print(
-        f"{len(source):,} images at {size} x {size} take {_bytes(needed)}: {path}",
+        f"{counted} at {size} x {size} {take} {_bytes(needed)}: {path}",
         markup=False,
         highlight=False,
         soft_wrap=True,

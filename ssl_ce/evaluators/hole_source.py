@@ -56,8 +56,24 @@ class HoleSource(Protocol):
         ...
 
 
-def check_holes(name: str) -> None:
-    """Raise `UserError` unless `name` is a region strategy, or a folder or file that is there."""
+def check_holes(names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a name that is neither a region strategy nor a folder or file, or an option for none."""
+    for name in names:
+        _check_name(name)
+    drawn = [name for name in names if name in strategies]
+    if "match" in options and len(drawn) == len(names):
+        raise UserError(
+            f"options.match says how mask images are matched, and {', '.join(names)} has none. Leave it out."
+        )
+    if not drawn:
+        for option in options:
+            if option != "match":
+                raise unknown(f"option of the masks {', '.join(names)}", option, ("match",))
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise UserError("--holes is empty. Name a region strategy (ce list holes), a folder of masks, or a mask image.")
     if name not in strategies and not _path(name).exists():
         if "/" in name or _path(name).suffix:
             raise UserError(f"There is no folder of masks or mask image {name}. Check the path.")
@@ -74,7 +90,7 @@ def open_holes(name: str, options: Mapping[str, Any], test: ImageSet) -> HoleSou
         A region strategy; a mask image, the same for all images; or a folder of mask images, white = missing. A folder
         is matched by name if every image has a mask of its own name in it, and else gives each image one by seed.
     options
-        The strategy's; for a folder `match`: "name" or "seed".
+        The strategy's; for a folder `match`: "name" or "seed". What is the others' is passed over.
 
     Raises
     ------
@@ -83,13 +99,10 @@ def open_holes(name: str, options: Mapping[str, Any], test: ImageSet) -> HoleSou
         (unless `match` is "seed"), or a mask does not fit (`ssl_ce.data.masks.read_masks`): none is left to be found
         while holes are filled.
     """
-    check_holes(name)
+    _check_name(name)
     assert test.size is not None
     if name in strategies:
-        return _Strategy(name, options, test.size)
-    for option in options:
-        if option != "match":
-            raise unknown(f"option of the masks {name}", option, ("match",))
+        return _Strategy(name, {option: options[option] for option in options if option != "match"}, test.size)
     masks = list_masks(_path(name))
     matched = _matched(name, options.get("match"), masks, test)
     images = None if matched is None else files_of(test)

@@ -95,8 +95,7 @@ class Inpainting:
     def __init__(self, config: InpaintingConfig) -> None:
         self.config = config
         self.perceptual = Perceptual(config.perceptual)
-        for name in config.holes:
-            check_holes(name)
+        check_holes(config.holes, config.options)
 
     @property
     def protocol(self) -> str:

@@ -21,7 +21,8 @@ KNOWN = 0.5
 def mixes(test: ImageSet, indices: Tensor, holes: Tensor) -> NDArray[np.float64] | None:
     """Whether each hole mixes classes: float64 (n,), 1.0 or 0.0; None where the images have no label maps.
 
-    NaN where it is not known: too few of its pixels are labelled, or the image's map cannot be read.
+    NaN where it is not known: too few of its pixels are labelled, or the image's map cannot be read. A list of classes
+    that cannot be read is an error (`UserError`).
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ def mixes(test: ImageSet, indices: Tensor, holes: Tensor) -> NDArray[np.float64]
     maps = label_maps_of(test)
     if maps is None or not maps.are_numbers():
         return None
+    _ = maps.classes
     found = np.full(len(indices), np.nan)
     for place, (index, hole) in enumerate(zip(indices.tolist(), holes.cpu(), strict=True)):
         try:

@@ -84,8 +84,7 @@ class Retrieval:
 
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
-        for name in config.holes:
-            check_holes(name)
+        check_holes(config.holes, config.options)
 
     @property
     def protocol(self) -> str:
@@ -106,15 +105,25 @@ class Retrieval:
         check_describes(subject, data.test)
         if train.size is None or train.size != data.test.size:
             raise UserError("Retrieval compares packed images of one size; pack train and test with the same --size.")
-        if len(train) <= self.config.depth:
-            raise UserError(
-                f"{train.name} ({train.split}) has {len(train)} images to search, and {self.protocol} looks at the "
-                f"{self.config.depth} nearest. Give more, or a smaller --set depth=N with --set neighbours=[1,5]."
-            )
+        self._check_depth(train, 1)
         if data.test.task == train.task == "classes" and data.test.classes != train.classes:
             raise UserError(f"{train.name} and {data.test.name} differ in their classes. Give two splits of one set.")
         for name in self.config.holes:
             self.holes(name, torch.arange(1), 0, data.test)
+
+    def _check_depth(self, train: ImageSet, equal: int) -> None:
+        """Raise `UserError` if fewer than `depth` images remain to be found when `equal` are left out."""
+        depth = len(train) - equal
+        if depth >= self.config.depth:
+            return
+        fewer = [k for k in self.config.neighbours if k <= depth]
+        instead = f", or --set depth={depth}" if fewer else ""
+        if fewer and len(fewer) < len(self.config.neighbours):
+            instead += f" --set 'neighbours={fewer}'".replace(", ", ",")
+        raise UserError(
+            f"{train.name} ({train.split}) has {len(train)} images to search, and {self.protocol} looks at the "
+            f"{self.config.depth} nearest that are not the query. Give more{instead}."
+        )
 
     def holes(self, name: str, indices: Tensor, seed: int, test: ImageSet) -> Tensor:
         """The holes of the test images `indices`: bool (n, 1, h, w), True = missing. As in `nn-inpainting`."""
@@ -152,7 +161,9 @@ class Retrieval:
         assert isinstance(subject, Descriptor)
         train, indices = _searched(data), torch.arange(len(data.test))
         equal = _equal_images(data.test, train)
-        fetched = min(len(train), self.config.depth + max(map(len, equal), default=0))
+        most = max(map(len, equal), default=0)
+        self._check_depth(train, most)
+        fetched = self.config.depth + most
         _, whole = nearest(encode(subject, data.test, env), encode(subject, train, env), fetched)
         whole = _without(whole, equal, self.config.depth)
         for strategy in self.config.holes:

@@ -16,7 +16,7 @@ from ssl_ce.inpainters.base import Inpainter
 from ssl_ce.inpainters.nearest import Nearest
 from ssl_ce.inpainters.parametric import Parametric
 from ssl_ce.methods.saved import load_run
-from ssl_ce.references import Reference, parse_reference, with_target
+from ssl_ce.references import SCHEMES, Reference, parse_reference, with_target
 
 _OWN = ("k", "fill", "align", "index", "complete")
 _SEARCHED = "searched"
@@ -27,17 +27,24 @@ def load(text: str, index: ImageSet | None = None, device: str = "cpu") -> Inpai
     reference = parse_reference(text)
     if searches(text) and index is None:
         raise UserError(
-            f"'{text}' searches training images, and none were given. With ce evaluate, use --data or --index."
+            f"'{text}' searches training images, and none were given. Give --index FOLDER (ce evaluate: or --data, "
+            "--train)."
         )
     if reference.scheme == "nearest":
         assert index is not None
+        complete = reference.options.get("complete")
+        if "complete" in reference.options and (complete is None or complete in SCHEMES):
+            raise UserError(
+                f"In the subject '{text}', complete takes an inpainter without a colon: complete=telea or runs/x."
+            )
         descriptor = load_descriptor(reference.target, device)
         if isinstance(descriptor, NetworkDescriptor) and descriptor.needs_calibration:
             descriptor = descriptor.calibrated(index)
-        complete = reference.options.get("complete")
         completer = None if complete is None else load(str(complete), index, device)
         return nearest_of(reference, descriptor, index, completer, device)
     if reference.scheme is None and reference.target in inpainters:
+        if reference.tap is not None:
+            raise UserError(f"'{reference.target}' has no taps: leave out @{reference.tap}.")
         return call_with_options(
             inpainters.get(reference.target), reference, **({_SEARCHED: index} if searches(text) else {})
         )
@@ -71,9 +78,8 @@ def nearest_of(
     for name in options:
         if name not in _OWN:
             raise unknown("option of 'nearest'", name, _OWN)
-    found = Nearest(descriptor, searched, complete=complete, device=device, **options)
-    found.name = with_target(reference, descriptor.name)
-    return found
+    name = with_target(reference, descriptor.name)
+    return Nearest(descriptor, searched, complete=complete, device=device, name=name, **options)
 
 
 def searches(text: str) -> bool:

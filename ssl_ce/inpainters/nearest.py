@@ -63,6 +63,8 @@ class Nearest:
         "cosine" or "l2".
     device
         Where the search runs: "cpu" or "cuda". The answer is the same.
+    name
+        What it is called, if not by its options.
 
     Raises
     ------
@@ -83,8 +85,9 @@ class Nearest:
         index: Index = "bank",
         complete: Inpainter | None = None,
         device: str = "cpu",
+        name: str | None = None,
     ) -> None:
-        self.name = _name(descriptor, k=k, fill=fill, align=align, index=index, complete=complete)
+        self.name = name or _name(descriptor, k=k, fill=fill, align=align, index=index, complete=complete)
         check_whole(self.name, "k", k, 1, 1000)
         check_whole(self.name, "align", align, 0, 64)
         if fill not in BLENDS:
@@ -106,6 +109,7 @@ class Nearest:
         self.descriptor = descriptor
         self.index = searched
         self.size = searched.size[0] if searched.size[0] == searched.size[1] else None
+        self.reach = float(getattr(complete, "reach", 1.0))
         self.metric: Metric = metric
         self.left_out = 0
         self._k, self._blend, self._align = k, BLENDS[fill], align

@@ -43,11 +43,14 @@ class Parametric:
                 f"{images.shape[3]}. Pack them at that size (--size {self.size})."
             )
         self._networks.eval()
-        parts = [
-            self.method.fill(images[at : at + _BATCH].to(self._device), holes[at : at + _BATCH].to(self._device)).cpu()
-            for at in range(0, len(images), _BATCH)
-        ]
+        parts = [self._fill(images[at : at + _BATCH], holes[at : at + _BATCH]) for at in range(0, len(images), _BATCH)]
         return torch.cat(parts) if parts else images.clone()
+
+    def _fill(self, images: Tensor, holes: Tensor) -> Tensor:
+        try:
+            return self.method.fill(images.to(self._device), holes.to(self._device)).cpu()
+        except UserError as error:
+            raise UserError(f"'{self.name}': {error}") from error
 
     def state_hash(self) -> str:
         """Hash of all networks as they are now."""

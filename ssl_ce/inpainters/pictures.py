@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,9 +13,10 @@ from ssl_ce.errors import UserError
 from ssl_ce.images import as_holes, as_images
 from ssl_ce.inpainters.base import Inpainter
 
-# A crop's side over that of the hole's box: as in training, where a hole is half the side, or the central share that a
-# network fills; and a little more, so that resizing does not push the hole over that.
-_AROUND, _MORE = 2.0, 1.0625
+# A crop's side over that of the hole's box: as in training, where a hole is half the side, and a little more.
+_AROUND = 2.125
+# Pixels of a centre network that a resized hole may grow by: one at each edge, and one where the crop is off by a half.
+_GROWN = 3
 
 
 class Crop(NamedTuple):
@@ -35,28 +37,37 @@ def fill_picture(inpainter: Inpainter, picture: Tensor, hole: Tensor) -> Tensor:
     Raises
     ------
     UserError
-        If nothing is missing, or everything is.
+        If nothing is missing, or everything is; if a centre network is given a hole at the picture's border.
     """
     images = as_images(picture[None])
     holes = as_holes(hole[None], images)
-    check_hole(hole)
-    size = getattr(inpainter, "size", None)
-    if size is None or images.shape[2:] == (size, size):
+    check_hole(inpainter, hole)
+    size, reach = getattr(inpainter, "size", None), _reach(inpainter)
+    if size is None or (images.shape[2:] == (size, size) and _is_central(hole[0], reach)):
         return inpainter.fill(images.masked_fill(holes, 0), holes)[0]
-    crop = crop_around(hole[0], int(size), float(getattr(inpainter, "reach", 1.0)))
+    crop = crop_around(hole[0], int(size), reach)
     square = _resized(_cut(images.masked_fill(holes, 0).float(), crop), int(size))
     filled = inpainter.fill(square, _hole_at(_cut(holes.float(), crop), int(size)))
     whole = _laid_back(_resized(filled.float(), crop.side), crop, picture.shape[1], picture.shape[2])
     return torch.where(hole, whole[0], picture)
 
 
-def check_hole(hole: Tensor) -> None:
-    """Raise `UserError` if `hole`, bool (1, h, w), leaves nothing to fill or nothing to fill it from."""
+def check_hole(inpainter: Inpainter, hole: Tensor) -> None:
+    """Raise `UserError` if `hole`, bool (1, h, w), leaves nothing to fill or nothing to fill it from.
+
+    A centre network fills it from known pixels on every side.
+    """
     missing = int(hole.sum())
     if missing == 0:
         raise UserError("Nothing is missing: the hole is empty. White or transparent pixels are what is filled.")
     if missing == hole.numel():
         raise UserError("Everything is missing: the hole is the whole picture, and there is nothing to fill it from.")
+    border = torch.cat([hole[0, [0, -1]].flatten(), hole[0, :, [0, -1]].flatten()])
+    if _reach(inpainter) < 1.0 and bool(border.any()):
+        raise UserError(
+            f"The hole touches the border of the picture, and '{inpainter.name}' needs known pixels on every side of "
+            "it. Use telea, nearest:hog, or a run whose recipe has decoder.output: image."
+        )
 
 
 def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
@@ -69,7 +80,9 @@ def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
     height, width = hole.shape
     rows, columns = torch.nonzero(hole.any(1)).flatten(), torch.nonzero(hole.any(0)).flatten()
     box = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
-    side = max(round(_MORE * max(_AROUND, 1.0 / reach) * box), min(size, height, width))
+    side = max(round(_AROUND * box), min(size, height, width))
+    if reach < 1.0:
+        side = max(side, math.ceil(box * size / max(round(reach * size) - _GROWN, 1)))
     centre = (int(rows[0] + rows[-1] + 1) // 2, int(columns[0] + columns[-1] + 1) // 2)
     top, left = (place - side // 2 for place in centre)
     if reach >= 1.0:
@@ -79,6 +92,18 @@ def crop_around(hole: Tensor, size: int, reach: float = 1.0) -> Crop:
             for place, length in zip(centre, (height, width), strict=True)
         )
     return Crop(top, left, side)
+
+
+def _reach(inpainter: Inpainter) -> float:
+    """The central share of the side within which it fills holes: below 1 for a centre network."""
+    return float(getattr(inpainter, "reach", 1.0))
+
+
+def _is_central(hole: Tensor, reach: float) -> bool:
+    """Whether `hole`, bool (side, side), lies within the central `reach` of the side."""
+    side = round(reach * len(hole))
+    margin = (len(hole) - side) // 2
+    return torch.equal(hole[margin : margin + side, margin : margin + side].sum(), hole.sum())
 
 
 def _cut(values: Tensor, crop: Crop) -> Tensor:

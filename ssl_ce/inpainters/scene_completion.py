@@ -20,8 +20,7 @@ def scene_completion(searched: ImageSet, *, k: int = 20, align: int = 4, index: 
     k, align, index
         As of `Nearest`. `align=4` are 4 of 128 pixels.
     """
-    found = Nearest(Gist(), searched, k=k, align=align, index=index, fill="poisson")
     own = (("k", k, 20), ("align", align, 4), ("index", index, "full"))
     options = "&".join(f"{name}={value}" for name, value, preset in own if value != preset)
-    found.name = f"scene-completion?{options}" if options else "scene-completion"
-    return found
+    name = f"scene-completion?{options}" if options else "scene-completion"
+    return Nearest(Gist(), searched, k=k, align=align, index=index, fill="poisson", name=name)

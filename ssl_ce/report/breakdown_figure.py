@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 MOST_LINES = 10
 
 _PANEL = (3.9, 3.1)  # inches, without the names
+_LETTER = 0.075  # inches that a letter of a name or title takes
 _NAME_SIZE = 8
+_NAMES_AT = 1.07  # where the column of names begins, as a share of the panel's width
 _NAME_GAP = 0.062  # from one name to the next, as a share of the panel's height
 _DODGE = 0.012  # from one subject's bars to the next's, as a share of the panel's width
+_LEADER = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3}
 _AXES = {
     "missing": "share of the image that is missing",
     "distance": "distance to the nearest context pixel (px)",
@@ -55,13 +59,16 @@ def draw_breakdown(path: Path, tables: Sequence[Breakdown]) -> None:
         raise UserError("There is nothing to draw: all images are in one bin. Leave out --plot.")
     names = list(dict.fromkeys(record.subject.name for table in tables for record in _shown(table)))
     columns = max(map(len, rows.values()))
-    width = _PANEL[0] + 0.075 * max(len(shortened(name)) for name in names)
+    width = _PANEL[0] + _LETTER * max(len(shortened(name)) for name in names)
     layout = ConstrainedLayoutEngine(h_pad=0.12)
     figure = Figure(figsize=(columns * width, len(rows) * _PANEL[1]), layout=layout)
     panels = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
+    letters = int(width / _LETTER) - 12
     colors = {name: f"C{number % 10}" for number, name in enumerate(names)}
     for line, found in zip(panels, rows.values(), strict=True):
-        drawn = [(panel, table, _draw(panel, table, colors)) for panel, table in zip(line, found, strict=False)]
+        drawn = [
+            (panel, table, _draw(panel, table, colors, letters)) for panel, table in zip(line, found, strict=False)
+        ]
         if found[0].by == "distance":
             line[0].set_ylim(bottom=0)
         for panel, table, ends in drawn:  # when the limits that they share are known
@@ -72,8 +79,8 @@ def draw_breakdown(path: Path, tables: Sequence[Breakdown]) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _draw(panel: Axes, table: Breakdown, colors: dict[str, str]) -> list[tuple[float, float]]:
-    """Draw all of a panel but the names of its lines; returns where the lines end."""
+def _draw(panel: Axes, table: Breakdown, colors: dict[str, str], letters: int) -> list[tuple[float, float]]:
+    """Draw all of a panel but the names of its lines, its title in lines of `letters`; returns where the lines end."""
     unit, shown = unit_of(table.metric), _shown(table)
     places = np.arange(len(table.bins), dtype=np.float64)
     ends = []
@@ -101,26 +108,31 @@ def _draw(panel: Axes, table: Breakdown, colors: dict[str, str]) -> list[tuple[f
     panel.set_ylabel(table.measured, fontsize=9)
     title = table.heading.partition(f" · {table.measured}")[0]
     more = len(table.records) > len(shown)
-    panel.set_title(f"{title} · {len(shown)} of {len(table.records)} subjects" if more else title, fontsize=9)
+    title = f"{title} · {len(shown)} of {len(table.records)} subjects" if more else title
+    title = title.replace(" · ", "\N{NO-BREAK SPACE}· ")  # no line begins with a point
+    panel.set_title(fill(title, letters, break_on_hyphens=False), fontsize=9, loc="left")
     panel.grid(alpha=0.3)
     return ends
 
 
 def _name_lines(panel: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], colors: dict[str, str]) -> None:
-    """Each line's name right of its end, moved up or down just so far that no two names touch."""
+    """Each line's name in a column right of the panel, moved up or down just so far that no two names touch.
+
+    What leads from a line's end to its name ends before the column.
+    """
     bottom, top = panel.get_ylim()
     heights = spread((np.array([y for _, y in ends]) - bottom) / (top - bottom), _NAME_GAP)
     for name, end, height in zip(names, ends, heights, strict=True):
         panel.annotate(
             shortened(name),
             end,
-            (1.02, height),
+            (_NAMES_AT, height),
             textcoords="axes fraction",
             color=colors[name],
             fontsize=_NAME_SIZE,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
+            arrowprops={"color": colors[name], "relpos": (0.0, 0.5), **_LEADER},
         )
 
 

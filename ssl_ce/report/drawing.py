@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ Mask = NDArray[np.bool_]
 LEAST_SIDE = 64
 GAP = 4
 MARGIN = 12
+FRAME = 3
 FONT_SIZE = 14
 LONGEST_LABEL = 48
 # No photograph and no digit is of this colour, so that a hole is never taken for a fill.
 MISSING_COLOR = np.array([222, 60, 140], dtype=np.uint8)
 TEXT_COLOR = (60, 60, 60)
+FRAME_COLOR = (40, 160, 70)
 
 
 class Sheet:
@@ -96,6 +99,31 @@ def length(count: int, side: int, gap: int = GAP) -> int:
 def shortened(name: str) -> str:
     """A subject's name, or the end of it where it is too long for a picture."""
     return name if len(name) <= LONGEST_LABEL else "…" + name[1 - LONGEST_LABEL :]
+
+
+def wrapped(text: str, width: int, most: int = 3) -> list[str]:
+    """`text` in at most `most` lines, broken after "&", "?", ":", "/" or a space, each at most `width` pixels wide.
+
+    Where that cannot be, the lines are as much wider as they must be.
+    """
+    parts = re.findall(r"[^&?:/ ]+[&?:/ ]*|[&?:/ ]+", text)
+    while True:
+        lines = [""]
+        for part in parts:
+            if lines[-1] and text_width((lines[-1] + part).rstrip()) > width:
+                lines.append("")
+            lines[-1] += part
+        if len(lines) <= most:
+            return [line.rstrip() for line in lines]
+        width += FONT_SIZE
+
+
+def framed(picture: Picture, color: tuple[int, int, int] | None) -> Picture:
+    """`picture` with `FRAME` pixels of a colour around it; white for None, so that it is as large as framed ones."""
+    height, width = picture.shape[:2]
+    around = np.full((height + 2 * FRAME, width + 2 * FRAME, 3), color or 255, dtype=np.uint8)
+    around[FRAME:-FRAME, FRAME:-FRAME] = picture
+    return around
 
 
 def text_width(text: str) -> int:

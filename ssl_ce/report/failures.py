@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssl_ce.evaluators.base import Env, EvaluationData
 from ssl_ce.evaluators.inpainting import Inpainting
-from ssl_ce.files import digest, slug
+from ssl_ce.files import slug
 from ssl_ce.inpainters.base import Inpainter
 from ssl_ce.records.record import Record
 from ssl_ce.report.grids import Block, failures_grid
+from ssl_ce.report.layout import heading_of
 from ssl_ce.report.units import unit_of
 
-_LONGEST_NAME = 120
+_LONGEST_NAME = 110
 
 
 def failure_pictures(
@@ -29,7 +30,9 @@ def failure_pictures(
     folder: Path,
     count: int,
 ) -> list[Path]:
-    """Draw `failures-STRATEGY-SUBJECT.png` in `folder` for each of `records`; returns the paths.
+    """Draw `failures-HOLES-SUBJECT-ID.png` in `folder` for each of `records`; returns the paths.
+
+    `ID` is the first six digits of the record's: other settings, seeds and images make other pictures.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def failure_pictures(
     for reference in references:
         subject = evaluator.resolve(reference, data, env.device)
         for record in of_subject.get(subject.name, ()):
-            path = folder / _file_name(record, {path.name for path in paths})
+            path = folder / _file_name(record)
             paths.append(_picture(path, evaluator, subject, record, data, env, count))
     return paths
 
@@ -79,17 +82,11 @@ def _picture(
         filled = subject.fill(truth.masked_fill(holes, 0), holes)
         heads = [(f"{unit_of('psnr').show(psnr[place])} dB", f"no. {place:,}") for place in places]
         blocks[kind] = Block(truth, holes, filled, heads)
-    dataset = f"{record.dataset.name}/{record.dataset.split}"
-    title = " · ".join(
-        [subject.name, record.protocol, dataset, f"holes: {record.variant['holes']}", "PSNR over the hole"]
-    )
+    title = f"{subject.name} · {heading_of(record)} · seed {record.seed} · PSNR over the hole"
     return failures_grid(path, title, blocks)
 
 
-def _file_name(record: Record, taken: set[str]) -> str:
-    """A name that no other picture of this call has, however long references are and whatever is in them."""
-    asked = f"{record.variant['holes']}-{record.subject.name}"
-    name = f"failures-{slug(asked)}"[:_LONGEST_NAME]
-    return (
-        f"{name}.png" if len(name) < _LONGEST_NAME and f"{name}.png" not in taken else f"{name}-{digest(asked)[:6]}.png"
-    )
+def _file_name(record: Record) -> str:
+    """A name of its own for each record, however long its subject's is and whatever is in it."""
+    asked = slug(f"{record.variant['holes']}-{record.subject.name}")
+    return f"failures-{asked[:_LONGEST_NAME]}-{record.id[:6]}.png"

@@ -13,11 +13,13 @@ from torch import Tensor
 from ssl_ce.images import as_holes, as_images
 from ssl_ce.report.drawing import (
     FONT_SIZE,
+    FRAME_COLOR,
     GAP,
     MARGIN,
     Picture,
     Sheet,
     enlarged,
+    framed,
     length,
     masks_of,
     outlined,
@@ -26,12 +28,14 @@ from ssl_ce.report.drawing import (
     shortened,
     text_width,
     without,
+    wrapped,
 )
 
 MOST_ERROR = 0.5
 """The mean error of a pixel's channels, of values in [0, 1], from which on it is shown in the lightest colour."""
 
 _KNOWN_COLOR = np.array([235, 235, 235], dtype=np.uint8)
+_FRAME_MEANS = "green frame: of the query's class"
 _BAR = 128
 _BEFORE_BAR, _AFTER_BAR = "error: |fill - truth|, mean of the channels:  0 %", f"{100 * MOST_ERROR:.0f} % and more"
 
@@ -77,15 +81,15 @@ def inpainting_grid(path: Path, truth: Tensor, holes: Tensor, fills: Mapping[str
     """
     originals, masks = pictures_of(truth), masks_of(holes, truth)
     rows = {"holes": [without(picture, mask) for picture, mask in zip(originals, masks, strict=True)]}
-    rows |= {shortened(name): pictures_of(images) for name, images in fills.items()}
+    rows |= {name: pictures_of(images) for name, images in fills.items()}
     rows["truth"] = originals
 
     height, width = originals[0].shape[:2]
-    left = MARGIN + max(text_width(label) for label in rows) + MARGIN
+    left = MARGIN + max(text_width(shortened(name)) for name in rows) + MARGIN
     sheet = Sheet(left + length(len(originals), width), 2 * MARGIN + length(len(rows), height))
-    for number, (label, pictures) in enumerate(rows.items()):
+    for number, (name, pictures) in enumerate(rows.items()):
         top = MARGIN + number * (height + GAP)
-        sheet.label(label, left - MARGIN, top + height // 2, anchor="rm")
+        sheet.label(shortened(name), left - MARGIN, top + height // 2, anchor="rm")
         sheet.row(pictures, left, top)
     return sheet.save(path)
 
@@ -95,7 +99,14 @@ def fills_grid(path: Path, truth: Tensor, holes: Tensor, filled: Tensor) -> None
     inpainting_grid(path, truth, holes, {"fills": filled})
 
 
-def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str, Tensor]) -> Path:
+def retrieval_grid(
+    path: Path,
+    queries: Tensor,
+    holes: Tensor,
+    rows: Mapping[str, Tensor],
+    title: str = "",
+    relevant: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Path:
     """Write a PNG with a block for each query: its context at the left, and a row of neighbours a descriptor.
 
     Parameters
@@ -108,6 +119,11 @@ def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str
         bool (n, 1, h, w) or (1, 1, h, w), True = missing; outlined on the neighbours.
     rows
         {descriptor's name: its nearest contexts, nearest first, whole images, uint8 (n, k, 3, h, w)}.
+    title
+        A line above everything.
+    relevant
+        {descriptor's name: bool (n, k), True = of the query's class}: these neighbours have a green frame, and a line
+        below says so. None: there are no classes.
 
     Raises
     ------
@@ -117,29 +133,44 @@ def retrieval_grid(path: Path, queries: Tensor, holes: Tensor, rows: Mapping[str
     masks = masks_of(holes, queries)
     contexts = [without(picture, mask) for picture, mask in zip(pictures_of(queries), masks, strict=True)]
     neighbours = {
-        shortened(name): [
+        name: [
             [outlined(picture, mask) for picture in pictures_of(nearest)]
             for nearest, mask in zip(images, masks, strict=True)
         ]
         for name, images in rows.items()
     }
+    if relevant is not None:
+        contexts = [framed(picture, None) for picture in contexts]
+        for name, per_query in neighbours.items():
+            for pictures, same in zip(per_query, relevant[name], strict=True):
+                pictures[:] = [framed(p, FRAME_COLOR if yes else None) for p, yes in zip(pictures, same, strict=True)]
     height, width = contexts[0].shape[:2]
-    head = FONT_SIZE + 2 * GAP
-    names_end = MARGIN + width + MARGIN + max(text_width(label) for label in neighbours)
+    line = FONT_SIZE + GAP
+    above = MARGIN + (line + GAP if title else 0)
+    head = line + GAP
+    below = 0 if relevant is None else line + GAP
+    names_end = MARGIN + width + MARGIN + max(text_width(shortened(name)) for name in neighbours)
     left, block = names_end + MARGIN, length(len(rows), height)
     widest = max(len(nearest) for per_query in neighbours.values() for nearest in per_query)
+    bottom = above + head + length(len(contexts), block, 3 * GAP)
     sheet = Sheet(
-        left + max(length(widest, width), text_width("nearest contexts") + MARGIN),
-        MARGIN + head + length(len(contexts), block, 3 * GAP) + MARGIN,
+        max(
+            left + max(length(widest, width), text_width("nearest contexts") + MARGIN),
+            MARGIN + max(text_width(title), text_width(_FRAME_MEANS) if below else 0),
+        ),
+        bottom + below + MARGIN,
     )
-    sheet.label("context", MARGIN + width // 2, MARGIN, anchor="ma")
-    sheet.label("nearest contexts", left, MARGIN, anchor="la")
+    sheet.label(title, MARGIN, MARGIN, anchor="la")
+    sheet.label("context", MARGIN + width // 2, above, anchor="ma")
+    sheet.label("nearest contexts", left, above, anchor="la")
+    if below:
+        sheet.label(_FRAME_MEANS, MARGIN, bottom + 2 * GAP, anchor="la")
     for query, context in enumerate(contexts):
-        top = MARGIN + head + query * (block + 3 * GAP)
+        top = above + head + query * (block + 3 * GAP)
         sheet.row([context], MARGIN, top + (block - height) // 2)
-        for number, (label, per_query) in enumerate(neighbours.items()):
+        for number, (name, per_query) in enumerate(neighbours.items()):
             row_top = top + number * (height + GAP)
-            sheet.label(label, names_end, row_top + height // 2, anchor="rm")
+            sheet.label(shortened(name), names_end, row_top + height // 2, anchor="rm")
             sheet.row(per_query[query], left, row_top)
     return sheet.save(path)
 
@@ -159,20 +190,26 @@ def failures_grid(path: Path, title: str, blocks: Mapping[str, Block]) -> Path:
     columns = {name: _columns(block) for name, block in blocks.items()}
     height, width = next(iter(columns.values()))[0][0].shape[:2]
     line, apart = FONT_SIZE + GAP, 5 * GAP
-    left, top = MARGIN + max(map(text_width, labels)) + MARGIN, MARGIN + 4 * line + 3 * GAP
-    bottom = top + length(len(labels), height)
+    left = MARGIN + max(map(text_width, labels)) + MARGIN
     wide = left + sum(length(len(shown), width) for shown in columns.values()) + apart * (len(columns) - 1)
     scale = left + text_width(_BEFORE_BAR) + text_width(_AFTER_BAR) + _BAR + 4 * GAP
-    sheet = Sheet(max(wide, MARGIN + text_width(title), scale), bottom + 2 * GAP + line + MARGIN)
-    sheet.label(title, MARGIN, MARGIN, anchor="la")
+    title_lines = wrapped(title, max(wide, scale) - MARGIN)
+    names_top = MARGIN + len(title_lines) * line + GAP
+    top = names_top + 3 * line + 2 * GAP
+    bottom = top + length(len(labels), height)
+    sheet = Sheet(
+        max(wide, scale, *(MARGIN + text_width(text) for text in title_lines)), bottom + 2 * GAP + line + MARGIN
+    )
+    for number, text in enumerate(title_lines):
+        sheet.label(text, MARGIN, MARGIN + number * line, anchor="la")
     for row, label in enumerate(labels):
         sheet.label(label, left - MARGIN, top + row * (height + GAP) + height // 2, anchor="rm")
     x = left
     for name, shown in columns.items():
-        sheet.label(name, x, MARGIN + line + GAP, anchor="la")
+        sheet.label(name, x, names_top, anchor="la")
         for pictures, head in zip(shown, blocks[name].heads, strict=True):
             for number, text in enumerate(head):
-                sheet.label(text, x + width // 2, MARGIN + (2 + number) * line + 2 * GAP, anchor="ma")
+                sheet.label(text, x + width // 2, names_top + (1 + number) * line + GAP, anchor="ma")
             for row, picture in enumerate(pictures):
                 sheet.row([picture], x, top + row * (height + GAP))
             x += width + GAP
@@ -184,18 +221,21 @@ def failures_grid(path: Path, title: str, blocks: Mapping[str, Block]) -> Path:
 def fills_strip(path: Path, pictures: Mapping[str, Tensor], widest: int = 384) -> Path:
     """Write a PNG with pictures of any one size side by side, each under its label, reduced to `widest` pixels.
 
-    `pictures` is {label: uint8 (3, h, w)}, in order.
+    `pictures` is {label: uint8 (3, h, w)}, in order. A label wider than its picture stands in up to three lines.
     """
     shown = {label: reduced(picture.permute(1, 2, 0).numpy(), widest) for label, picture in pictures.items()}
     height = max(picture.shape[0] for picture in shown.values())
-    widths = [max(picture.shape[1], text_width(shortened(label))) for label, picture in shown.items()]
-    head = FONT_SIZE + 2 * GAP
-    sheet = Sheet(MARGIN + sum(widths) + GAP * (len(widths) - 1), 2 * MARGIN + head + height)
+    labels = [[shortened(text) for text in wrapped(label, picture.shape[1])] for label, picture in shown.items()]
+    widths = [max(p.shape[1], *map(text_width, lines)) for p, lines in zip(shown.values(), labels, strict=True)]
+    line = FONT_SIZE + GAP
+    top = MARGIN + max(map(len, labels)) * line + GAP
+    sheet = Sheet(MARGIN + sum(widths) + MARGIN * (len(widths) - 1), top + height + MARGIN)
     left = MARGIN
-    for (label, picture), width in zip(shown.items(), widths, strict=True):
-        sheet.label(shortened(label), left, MARGIN, anchor="la")
-        sheet.row([picture], left, MARGIN + head)
-        left += width + GAP
+    for lines, picture, width in zip(labels, shown.values(), widths, strict=True):
+        for number, text in enumerate(reversed(lines), start=1):
+            sheet.label(text, left, top - GAP - number * line, anchor="la")
+        sheet.row([picture], left, top)
+        left += width + MARGIN
     return sheet.save(path)
 
 

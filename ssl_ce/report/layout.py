@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
+from ssl_ce.errors import unknown
 from ssl_ce.records.record import Metric, Record
-from ssl_ce.report.units import MISSING, is_of_whole_image, unit_of
+from ssl_ce.report.units import MISSING, is_of_whole_image, repeats_over_image, unit_of
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,7 @@ class Table:
     @property
     def heading(self) -> str:
         """Protocol, data and variant: "linear-probe@1 · digits/test · labels: 10 a class"."""
-        first = self.records[0]
-        parts = [first.protocol, f"{first.dataset.name}/{first.dataset.split}"]
-        parts += [f"{name}: {value}" for name, value in {**first.variant, **self.differs}.items()]
-        return " · ".join(parts)
+        return heading_of(self.records[0], self.differs)
 
     @property
     def caption(self) -> str:
@@ -75,6 +74,12 @@ class Table:
         whole = tuple(metric for metric in self.metrics if is_of_whole_image(metric))
         others = tuple(metric for metric in self.metrics if not is_of_whole_image(metric))
         return tuple(block for block in (others, whole) if block) or ((),)
+
+    @cached_property
+    def brief(self) -> tuple[tuple[str, ...], ...]:
+        """The blocks without what `image_` repeats over the whole image, unless there is nothing else."""
+        own = tuple(tuple(metric for metric in block if not repeats_over_image(metric)) for block in self.blocks)
+        return tuple(block for block in own if block) or self.blocks
 
     @cached_property
     def extras(self) -> tuple[str, ...]:
@@ -120,11 +125,36 @@ class Table:
         return best
 
 
+def heading_of(record: Record, differs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Protocol, data, variant and what else `differs`: "inpainting@1 · digits/test · holes: center"."""
+    parts = [record.protocol, f"{record.dataset.name}/{record.dataset.split}"]
+    parts += [f"{name}: {value}" for name, value in {**record.variant, **differs}.items()]
+    return " · ".join(parts)
+
+
 def head(metric: str, higher_is_better: bool | None) -> str:
     """A metric's name with its unit and the better direction: "accuracy (%) ↑"."""
     symbol = unit_of(metric).symbol
     direction = {True: " ↑", False: " ↓", None: ""}[higher_is_better]
     return f"{metric}{f' ({symbol})' if symbol else ''}{direction}"
+
+
+def with_metrics(records: Iterable[Record], names: Sequence[str]) -> list[Record]:
+    """The records with only the metrics called `names`, in this order; a record that has none of them is left out.
+
+    Raises
+    ------
+    UserError
+        If no record has a metric of one of the names.
+    """
+    records = list(records)
+    known = {name for record in records for name in record.metrics}
+    for name in names:
+        if name not in known:
+            raise unknown("metric in these records", name, known)
+    chosen = [{name: record.metrics[name] for name in names if name in record.metrics} for record in records]
+    pairs = zip(records, chosen, strict=True)
+    return [record.model_copy(update={"metrics": metrics}) for record, metrics in pairs if metrics]
 
 
 def arrange(records: Iterable[Record]) -> list[Table]:

@@ -57,22 +57,36 @@ def render(records: Iterable[Record], format: Format, comparisons: Comparisons =
     return _RENDERERS[format](list(records), comparisons)
 
 
-def print_table(records: Iterable[Record], console: Console, comparisons: Comparisons = ()) -> None:
-    """Print the tables of the records. Where the terminal is narrow, intervals stand below their values."""
-    print_tables(arrange(records), console, comparisons)
+def print_table(
+    records: Iterable[Record], console: Console, comparisons: Comparisons = (), *, everything: bool = False
+) -> None:
+    """Print the tables of the records. Where the terminal is narrow, intervals stand below their values.
+
+    What was measured over the hole and again over the whole image is shown over the hole, and a last line names the
+    rest; `everything` shows both.
+    """
+    print_tables(arrange(records), console, comparisons, everything=everything)
 
 
-def print_tables(tables: Iterable[Table], console: Console, comparisons: Comparisons = ()) -> None:
+def print_tables(
+    tables: Iterable[Table], console: Console, comparisons: Comparisons = (), *, everything: bool = False
+) -> None:
     """As `print_table`, of tables that are arranged already."""
+    unshown: dict[str, None] = {}
     for number, table in enumerate(tables):
+        blocks = table.blocks if everything else table.brief
+        unshown |= dict.fromkeys(metric for metric in table.metrics if not any(metric in block for block in blocks))
         console.print(("\n" if number else "") + table.heading, style="bold", markup=False, highlight=False)
-        for block in table.blocks:
+        for block in blocks:
             for grid in _grids(table, block, console):
                 console.print(grid)
         console.print(table.caption, style="dim", markup=False, highlight=False)
         if below := _of(table, comparisons):
             console.print(_rich_comparisons(below))
             console.print(_test_note(below), style="dim", markup=False, highlight=False)
+    if unshown:
+        also = f"Also measured: {', '.join(unshown)}. To see them: ce results show DIR --metrics all"
+        console.print(also, style="dim", markup=False, highlight=False)
 
 
 def _who(record: Record) -> dict[str, Any]:

@@ -54,7 +54,12 @@ def unit_of(metric: str) -> Unit:
 
 def is_of_whole_image(metric: str) -> bool:
     """Whether a metric of fills looks at the whole image, context and all, and not at the hole."""
-    return metric.startswith("image_") or metric in ("lpips", "fid")
+    return repeats_over_image(metric) or metric in ("lpips", "fid")
+
+
+def repeats_over_image(metric: str) -> bool:
+    """Whether a metric of fills says of the whole image what another says of the hole."""
+    return metric.startswith("image_")
 
 
 def show_p(p: float) -> str:

@@ -20,7 +20,6 @@ from ssl_ce.settings import parse
 from ssl_ce.suites.cells import EvaluationCell, PretrainCell, Sets
 from ssl_ce.suites.expansion import Pretraining
 from ssl_ce.suites.filling import fill, nested
-from ssl_ce.suites.roles import used_whole
 from ssl_ce.suites.standing_in import StandIns
 from ssl_ce.suites.suite import DataSection, EvaluateEntry, Suite
 
@@ -147,8 +146,7 @@ class _Planner:
         """Opened at the size asked for, else the network's: a subject that is no run is judged at the first run's."""
         first = pretraining or next(iter(_chosen(entry.runs, self.pretrainings, "")), None)
         size = data.size or (int(first.recipe.method["size"]) if first is not None else None)
-        whole = used_whole(data, self.options)
-        options = replace(self.options, default_size=size, fit=data.fit, seed=data.split_seed, whole=whole)
+        options = replace(self.options, default_size=size, fit=data.fit, seed=data.split_seed)
         train, test = data.train or data.source, data.test or data.source
         for role, reference in (("train", train), ("test", test)):
             needed = role == entry.split or (role == "train" and evaluators.get(entry.evaluator).needs.train)

@@ -12,7 +12,7 @@ from ssl_ce.data import DataOptions
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
 from ssl_ce.errors import UserError
-from ssl_ce.evaluators.opening import role_split
+from ssl_ce.evaluators.opening import role_split, used_whole
 from ssl_ce.files import check_folder
 from ssl_ce.pretraining.held_out import hold_out
 from ssl_ce.pretraining.recipe import Recipe, for_images, load_recipe
@@ -21,7 +21,6 @@ from ssl_ce.suites.evaluations import plan_evaluations
 from ssl_ce.suites.expansion import Pretraining, expand
 from ssl_ce.suites.filling import as_assignments
 from ssl_ce.suites.published import check_tables
-from ssl_ce.suites.roles import used_whole
 from ssl_ce.suites.running import open_train_images
 from ssl_ce.suites.standing_in import StandIns
 from ssl_ce.suites.suite import Suite
@@ -117,8 +116,8 @@ def _recipe(suite: Suite, pretraining: Pretraining, seed: int, device: str, opti
     data = suite.data
     given: dict[str, Any] = {"data.source": data.train or data.source}
     if data.train is not None and "data.source" not in pretraining.settings:
-        whole = used_whole(data, options)
-        given["data.split"] = role_split(data.train, "train", replace(options, whole=whole))
+        whole = used_whole(data.train, data.test, options)
+        given["data.split"] = role_split(data.train, "train", options, whole=whole)
     given |= {"data.size": data.size} if data.size is not None else {}
     given |= {f"data.{key}": getattr(data, key) for key in ("fit", "split_seed") if key in data.model_fields_set}
     settings: dict[str, Any] = dict(given)

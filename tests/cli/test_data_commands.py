@@ -63,6 +63,8 @@ def test_pack_writes_a_set_that_opens(photo_folder: Path, tmp_path: Path) -> Non
     assert images.fingerprint == open_set(str(photo_folder), "test", DataOptions(size=16, fit="pad")).fingerprint
     assert "12 images at 16 x 16 take 9.31 kB" not in result.stdout  # progress is for stderr
     assert "12 images at 16 x 16 take" in result.stderr
+    one = run("pack", "digits?count=1", "--size", 16, "--out", tmp_path / "one.pack")
+    assert "1 image at 16 x 16 takes" in one.stderr
 
 
 def test_pack_replaces_a_file_only_by_force(photo_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -102,6 +103,63 @@ def test_a_folder_without_a_test_split_is_split_by_seed(ce, photo_folder, tmp_pa
     assert first.dataset.fingerprint != second.dataset.fingerprint
 
 
+@pytest.fixture
+def two_folders(photo_folder: Path, tmp_path: Path) -> None:
+    """own/ of 24 images and other/ of 12, of two classes each, without splits."""
+    (tmp_path / "own").symlink_to(photo_folder / "train")
+    (tmp_path / "other").symlink_to(photo_folder / "test")
+
+
+@pytest.mark.parametrize(
+    ("given", "judged", "searched"),
+    [
+        ("--train own --test other", 12, 24),
+        ("--index own --test other", 12, 24),
+        ("--train own --test ./own", 5, 19),
+        ("--data own", 5, 19),
+        ("--data own --index other", 5, 12),
+        ("--data own --test other", 12, 19),
+        ("--index photos --test other", 12, 24),
+    ],
+)
+def test_two_folders_are_used_whole_and_one_is_split_by_seed(ce, two_folders, given, judged, searched):
+    answer = ce(f"evaluate nn-inpainting pixels {given} --size 32 --holes center --no-floors")
+    assert answer.code == 0, answer.err
+    (record,) = rows()
+    assert (record.dataset.n, record.train.n) == (judged, searched)
+
+
+def test_a_folder_within_the_other_is_refused(ce, tmp_path):
+    answer = ce("evaluate knn hog --train photos/test --test photos/test/left")
+    assert answer.code == 2
+    assert "test images in photos/test/left lie within the train images in photos/test, and would be both" in answer.err
+
+
+def test_where_to_search_and_how_may_both_be_given(ce, two_folders):
+    line = "evaluate nn-inpainting pixels --test other --size 32 --holes center --no-floors"
+    answer = ce(f"{line} --index full --index own")
+    assert answer.code == 0, answer.err
+    (record,) = rows()
+    assert (record.subject.name, record.train.n) == ("nearest?index=full:pixels", 24)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("--index own --index photos", "--index is given own, photos: give one REF at most"),
+        ("--index full --index bank", "one of the words full and bank"),
+        ("--index own --index full --index full", "--index is given own, full, full"),
+        ("--index own --train photos", "--train photos and --index own both name what is searched"),
+    ],
+)
+def test_an_index_that_is_given_twice_is_refused(ce, two_folders, given, told):
+    answer = ce(f"evaluate nn-inpainting pixels --test other {given}")
+    assert answer.code == 2
+    assert told in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+    assert not Path("results").exists()
+
+
 def test_settings_and_seed_are_kept_in_the_record(ce):
     line = "evaluate linear-probe hog --data photos --no-floors --seed 5 --set labels_per_class=4 --set draws=3"
     assert ce(line).code == 0
@@ -197,8 +255,8 @@ def test_failures_are_drawn_for_each_subject_and_strategy_when_asked_for(ce, tmp
     assert answer.code == 0, answer.err
     pictures = [Path(found.removeprefix("Picture: ")) for found in answer.out.splitlines() if "Picture: " in found]
     assert sorted(pictures) == sorted((tmp_path / "results/local").relative_to(tmp_path).glob("*.png"))
-    assert {path.name for path in pictures} == {
-        f"failures-{strategy}-{who}.png"
+    assert {re.sub(r"-[0-9a-f]{6}\.png$", "", path.name) for path in pictures} == {
+        f"failures-{strategy}-{who}"
         for strategy in ("center", "random-block")
         for who in (subject.replace(":", "-"), "mean-color")
     }

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ssl_ce.inpainters import inpainters
+from ssl_ce.data.packing import PackedImages
+from ssl_ce.inpainters import inpainters, load_inpainter
 from ssl_ce.inpainters.loading import searches
 from ssl_ce.inpainters.pictures import crop_around, fill_picture
+from ssl_ce.pretraining.loop import pretrain
+from ssl_ce.pretraining.recipe import load_recipe
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -206,6 +209,58 @@ def test_the_nearest_context_is_pasted(ce, picture, photo_folder: Path):
     assert not changed[:30].any()
 
 
+def test_a_folder_without_splits_is_searched_whole(ce, picture, photo_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    searched = []
+
+    def load(name: str, index, device: str):
+        searched.append(len(index))
+        return load_inpainter(name, index, device)
+
+    monkeypatch.setattr("ssl_ce.inpainters.load_inpainter", load)
+    line = "inpaint nearest:pixels picture.png --size 32 --holes 40,30,24,24"
+    assert ce(f"{line} --index {photo_folder / 'train'} -o one.png").code == 0
+    assert ce(f"{line} --index {photo_folder} -o two.png").code == 0
+    assert searched == [24, 24]
+
+
+@pytest.fixture
+def centre_run(tmp_path: Path, digits_train: PackedImages) -> Path:
+    """A run of one step that fills the central 16 of 32 pixels."""
+    small = ("method.encoder.width=0.1", "method.decoder.width=0.1", "optim.steps=1", "optim.epochs=null")
+    centre = ("method.decoder.output=center", "method.holes={strategy: center}", "data.source=digits")
+    return pretrain(load_recipe("quickstart", [*small, *centre]), digits_train, tmp_path / "centre")
+
+
+def test_a_centre_network_fills_no_hole_at_the_border(ce, picture, centre_run: Path):
+    assert ce(f"inpaint {centre_run} picture.png --holes 1,30,20,20 -o inside.png").code == 0
+    assert (read("inside.png") != picture).any()
+    Image.fromarray(ramp(90, 140)).save("other.png")
+    Path("masks").mkdir()
+    for name, left in (("picture", 30), ("other", 0)):
+        mask = np.zeros((90, 140), dtype=bool)
+        mask[30:50, left : left + 20] = True
+        Image.fromarray(mask).save(f"masks/{name}.png")
+    for subject in ("RUN", "telea --compare RUN", "nearest?complete=RUN:pixels --index digits --size 32"):
+        answer = ce(f"inpaint {subject.replace('RUN', 'centre')} picture.png other.png --holes masks -o filled")
+        assert answer.code == 2
+        assert "other.png, --holes masks/other.png: The hole touches the border of the picture" in answer.err
+        assert "centre" in answer.err
+        assert "decoder.output: image" in answer.err
+        assert not Path("filled").exists()
+
+
+def test_a_centre_network_fills_off_centre_holes_of_pictures_of_its_own_size(ce, centre_run: Path):
+    Image.fromarray(ramp(32, 32)).save("small.png")
+    for place in ("8,8,16,16", "1,2,10,10", "4,4,24,24"):
+        answer = ce(f"inpaint centre small.png --holes {place} -o filled.png --force")
+        assert answer.code == 0, answer.err
+        x, y, w, h = map(int, place.split(","))
+        changed = (read("filled.png") != ramp(32, 32)).any(2)
+        assert changed[y : y + h, x : x + w].any()
+        changed[y : y + h, x : x + w] = False
+        assert not changed.any()
+
+
 def test_several_pictures_go_into_a_folder(ce, picture):
     Image.fromarray(ramp(50, 60)).save("other.jpg", quality=95)
     assert ce("inpaint telea picture.png other.jpg -o filled").code == 0
@@ -215,7 +270,11 @@ def test_several_pictures_go_into_a_folder(ce, picture):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("telea picture.png -o filled.jpg", "written as PNG"),
+        ("telea picture.png -o filled.jpg", "Give a name ending in .png"),
+        ("telea masks -o filled", "masks is a folder. Give its files: masks/*"),
+        ("'nearest?k=3' picture.png -o filled.png", "Write nearest?k=3:hog."),
+        ("nearest picture.png -o filled.png", "Write nearest:hog."),
+        ("telea picture.png --holes 10,10,-5,5 -o filled.png", "is -5 pixels wide and 5 high. Give at least 1"),
         ("telea picture.png picture.png -o filled", "called picture"),
         ("telea picture.png other.png -o filled.png", "2 pictures do not fit into one file"),
         ("telea nowhere.png -o filled.png", "nowhere.png cannot be read: No such file"),
@@ -235,7 +294,7 @@ def test_several_pictures_go_into_a_folder(ce, picture):
         ("telea picture.png -o picture.png", "picture.png exists already"),
         ("telea picture.png -o picture.png --force", "picture.png exists already"),
         ("tela picture.png -o filled.png", "Did you mean telea"),
-        ("nearest:hog picture.png -o filled.png", "--index"),
+        ("nearest:hog picture.png -o filled.png", "Give --index FOLDER"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(ce, picture, line: str, words: str):
@@ -281,6 +340,31 @@ def test_the_crop_holds_the_hole_and_for_a_centre_network_in_its_middle(place: t
         assert crop.left >= 0
         assert crop.top + crop.side <= 90
         assert crop.left + crop.side <= 140
+
+
+@pytest.mark.parametrize(("size", "side"), [(32, 14), (32, 8), (32, 16), (64, 31), (128, 56), (128, 15)])
+def test_no_resizing_pushes_a_hole_over_what_a_centre_network_fills(size: int, side: int):
+    class Centre:
+        name = identity = "centre"
+
+        def fill(self, images: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
+            rows, columns = holes[0, 0].any(1).nonzero(), holes[0, 0].any(0).nonzero()
+            margin = (size - side) // 2
+            assert margin <= min(rows.min(), columns.min())
+            assert max(rows.max(), columns.max()) < margin + side
+            return torch.where(holes, 200, images)
+
+        def state_hash(self) -> str:
+            return ""
+
+    centre = Centre()
+    centre.size, centre.reach = size, side / size  # type: ignore[attr-defined]
+    picture = torch.full((3, 150, 160), 200, dtype=torch.uint8)
+    for box in range(1, 80):
+        hole = torch.zeros(1, 150, 160, dtype=torch.bool)
+        hole[:, 30 : 30 + box, 41 : 41 + max(box - 2, 1)] = True
+        filled = fill_picture(centre, picture.masked_fill(hole, 0), hole)
+        assert (filled.int() - 200).abs().max() <= 10  # the ringing of bicubic resizing
 
 
 def test_what_a_sized_inpainter_fills_comes_back_to_its_place():

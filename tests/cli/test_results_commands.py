@@ -133,6 +133,45 @@ def test_a_breakdown_is_shown_in_each_format_and_the_picture_is_told_apart(fills
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("layout", ["table", "md", "csv", "json", "latex"])
+def test_metrics_are_chosen_by_name(fills, layout):
+    everything = show(fills, "--format", layout)
+    assert "psnr" in everything.output
+    assert show(fills, "--format", layout, "--metrics", "all").output == everything.output
+    chosen = show(fills, "--format", layout, "--metrics", "l1")
+    assert "l1" in chosen.output
+    assert "psnr" not in chosen.output
+    assert "Did you mean psnr" in str(show(fills, "--format", layout, "--metrics", "l1,pnsr").exception)
+    assert "Name one or more" in str(show(fills, "--format", layout, "--metrics", ",").exception)
+
+
+def curves(*arguments: object):
+    return CliRunner().invoke(results, ["curves", *map(str, arguments)])
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.csv").write_text("step,generator_loss\n1,2.0\n2,1.0\n")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("command", ["breakdown", "curves"])
+@pytest.mark.parametrize("name", ["picture.pdf", "picture"])
+def test_a_picture_is_a_png_and_replaces_none_unless_forced(fills, run, tmp_path, command, name):
+    def draw(path, *more):
+        return breakdown(fills, "--plot", path, *more) if command == "breakdown" else curves(run, "-o", path, *more)
+
+    assert str(draw(tmp_path / name).exception).endswith(".png.")
+    assert not (tmp_path / name).exists()
+    picture = tmp_path / "picture.png"
+    picture.write_text("mine")
+    assert "exists already" in str(draw(picture).exception)
+    assert picture.read_text() == "mine"
+    assert draw(picture, "--force").exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_what_cannot_be_broken_down_is_an_error_that_says_what_to_do(fills, tmp_path):
     assert "needs label maps" in str(breakdown(fills, "--by", "mixes").exception)
     assert "Did you mean psnr" in str(breakdown(fills, "--metric", "pnsr").exception)

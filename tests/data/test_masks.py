@@ -28,9 +28,9 @@ def test_grey_from_128_on_is_missing_whatever_the_file(tmp_path: Path) -> None:
     for name, mode in (("grey.png", None), ("rgb.png", "RGB"), ("rgb.bmp", "RGB"), ("palette.png", "P")):
         assert read_mask(save(tmp_path / name, values, mode)).tolist() == [[False, False, True, True]]
     assert read_mask(save(tmp_path / "bits.png", [[0, 255]], "1")).tolist() == [[False, True]]
-    deep = np.array([[32767, 32896]], dtype=np.uint16)
+    deep = np.array([[0, 32767, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert read_mask(tmp_path / "deep.png").tolist() == [[False, True]]
+    assert read_mask(tmp_path / "deep.png").tolist() == [[False, False, True, True]]
 
 
 def test_masks_of_any_size_become_squares_and_what_is_added_is_known(tmp_path: Path) -> None:
@@ -98,3 +98,14 @@ def test_masks_are_listed_at_any_depth_and_matched_by_name(tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"No mask images in .*empty"):
         list_masks(tmp_path / "empty")
+
+
+def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
+    photograph = np.clip(np.random.default_rng(0).normal(128, 40, (40, 40)), 0, 255).astype(np.uint8)
+    with pytest.raises(UserError, match=r"is no mask: .* of it is neither black nor white"):
+        read_mask(save(tmp_path / "photo.png", photograph, None))
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    Image.fromarray(red).save(tmp_path / "red.png")
+    with pytest.raises(UserError, match="is no mask: 100% of it"):
+        read_mask(tmp_path / "red.png")

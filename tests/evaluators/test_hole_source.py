@@ -226,7 +226,7 @@ def test_what_is_wrong_is_said_before_anything_is_filled(
 
 def test_a_strategys_name_wins_over_a_folder(root: Path, data: EvaluationData) -> None:
     (root / "masks").rename(root / "center")
-    check_holes("./center")
+    check_holes(["./center"], {})
     assert open_holes("center", {}, data.test).variant == {"holes": "center"}
     assert open_holes("./center", {}, data.test).variant["masks"].startswith("by name")
 
@@ -300,3 +300,14 @@ def test_the_commands_take_masks(ce, root: Path) -> None:
     answer = ce("evaluate nn-inpainting hog --data photos --holes masks --size 16 --results r")
     assert answer.code == 2
     assert "--set index=full" in answer.err
+
+
+def test_options_go_to_those_that_take_them_and_must_be_taken_by_one(root: Path, data: EvaluationData) -> None:
+    options = {"side": 0.25, "match": "seed"}
+    check_holes(["center", str(root / "masks")], options)
+    assert open_holes("center", options, data.test).each(torch.arange(1), 0).float().mean() == pytest.approx(1 / 16)
+    assert "drawn" in open_holes(str(root / "masks"), options, data.test).variant["masks"]
+    with pytest.raises(UserError, match="center has none"):
+        check_holes(["center"], {"match": "seed"})
+    with pytest.raises(UserError, match="option of the masks"):
+        check_holes([str(root / "masks")], {"side": 0.25})

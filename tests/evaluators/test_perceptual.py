@@ -160,7 +160,7 @@ def test_the_record_has_what_was_asked_for_and_says_whose_it_is(inpainted: Evalu
         assert fid.value == pytest.approx(frechet(*features), rel=1e-4)
         assert (fid.spread, fid.low, fid.higher_is_better) == ("n/a", None, False)
         assert list(record.metrics)[-2:] == ["lpips", "fid"]
-        assert record.variant == {"holes": "center", "perceptual": "['fid', 'lpips']"}
+        assert record.variant == {"holes": "center", "perceptual": "fid, lpips"}
         for name in ("lpips", "fid"):
             assert record.notes["implementations"][name].startswith(f"torchmetrics {torchmetrics.__version__}")
 

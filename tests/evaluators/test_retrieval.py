@@ -119,9 +119,33 @@ def test_without_labels_there_is_agreement_only(photo_folder, tmp_path):
     assert list(record.metrics) == ["agreement_k4"]
 
 
-def test_too_few_images_to_search_are_refused(data: EvaluationData, digits_train: PackedImages):
-    with pytest.raises(UserError, match="has 50 images to search"):
-        judged(EvaluationData(data.test, digits_train.subset(range(50), "train")))
+@pytest.mark.parametrize(
+    ("there", "works"),
+    [
+        (50, {"depth": 49}),
+        (7, {"depth": 6, "neighbours": [1, 5]}),
+    ],
+)
+def test_too_few_images_to_search_are_refused_with_what_works(
+    data: EvaluationData, digits_train: PackedImages, there: int, works: dict[str, object]
+):
+    few = EvaluationData(data.test, digits_train.subset(range(there), "train"))
+    with pytest.raises(UserError, match=f"has {there} images to search") as refused:
+        judged(few)
+    told = [word.strip("'.") for word in str(refused.value).split("--set ")[1:]]
+    assert [word.strip().strip("'") for word in told] == [
+        f"{name}={value}".replace(" ", "") for name, value in works.items()
+    ]
+    judged(few, **works)
+
+
+def test_a_query_that_is_there_more_than_once_is_counted_before_the_search(digits_train: PackedImages):
+    same = digits_train.subset(range(20), "train")
+    twice = EvaluationData(same, digits_train.subset([*range(20), 0], "train"))
+    with pytest.raises(UserError, match="Give more, or --set depth=19"):
+        judged(twice, depth=20)
+    _, (record,) = judged(twice, depth=19)
+    assert record.notes == {"images left out because they equal the query": 21}
 
 
 def test_the_command_prints_a_table_and_draws_panels(ce, digits_train: PackedImages):

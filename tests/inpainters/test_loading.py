@@ -14,6 +14,7 @@ from ssl_ce.holes import draw
 from ssl_ce.inpainters import inpainters, load_inpainter, searches
 from ssl_ce.inpainters.nearest import Nearest
 from ssl_ce.inpainters.parametric import Parametric
+from ssl_ce.methods.saved import build_method
 from ssl_ce.randomness import sample_keys
 
 SIDE = 32
@@ -70,6 +71,14 @@ def test_scene_completion_is_its_parts(searched: PackedImages, images: torch.Ten
     assert (named.name, named.identity) == ("scene-completion?k=5", spelled.identity)
 
 
+def test_a_centre_run_that_refuses_a_hole_says_who_it_is(images: torch.Tensor, holes: torch.Tensor) -> None:
+    decoder = {"kind": "dcgan", "width": 0.1, "output": "center"}
+    config = {"size": SIDE, "encoder": {"name": "dcgan", "width": 0.1}, "decoder": decoder}
+    method = build_method({"name": "context-encoder", **config, "holes": {"strategy": "center"}}, 0, "here")
+    with pytest.raises(UserError, match=r"^'runs/x': This network was trained to fill the central 16 x 16"):
+        Parametric("runs/x", method).fill(images, holes)
+
+
 def test_a_run_is_an_inpainter_and_a_hybrids_first_half(tiny_run: Path, searched: PackedImages) -> None:
     assert isinstance(load_inpainter(f"fill:{tiny_run}"), Parametric)
     assert load_inpainter(f"fill:{tiny_run}").identity == load_inpainter(str(tiny_run)).identity
@@ -87,6 +96,12 @@ def test_a_run_is_an_inpainter_and_a_hybrids_first_half(tiny_run: Path, searched
         ("nearest?neighbours=5:hog", "neighbours"),
         ("nearest?k:hog", "key=value"),
         ("nearest?fill=posson:hog", "poisson"),
+        ("nearest?k=2&k=3:hog", "gives k twice"),
+        ("nearest?complete=:hog", "takes an inpainter without a colon"),
+        ("nearest?complete=fill:runs/x:hog", "takes an inpainter without a colon"),
+        ("nearest?k=3", "does not say what describes"),
+        ("telea@conv1", "telea' has no taps"),
+        ("scene-completion?k=200", "'scene-completion\\?k=200' wants 200 neighbours"),
         ("fill:telea", "what follows fill: is a run"),
         ("fill:nowhere", "nowhere"),
         ("scene-completion?fill=paste", "fill"),

@@ -14,6 +14,7 @@ from ssl_ce.evaluators.inpainting import Inpainting, InpaintingConfig, NearestIn
 from ssl_ce.evaluators.judge import judge
 from ssl_ce.inpainters import load_inpainter
 from ssl_ce.records.record import Record
+from ssl_ce.report import failures
 from ssl_ce.report.drawing import GAP, MARGIN
 from ssl_ce.report.failures import extremes, failure_pictures
 
@@ -56,7 +57,7 @@ def test_the_images_with_the_lowest_median_and_highest_psnr_are_shown_with_their
     data, env = EvaluationData(test=digits_test), Env(seed=3)
     records = judged(evaluator, ["mean-color"], data, env)
     (path,) = failure_pictures(evaluator, ["mean-color"], records, data, env, tmp_path, 1)
-    assert path == tmp_path / "failures-center-mean-color.png"
+    assert path == tmp_path / f"failures-center-mean-color-{records[0].id[:6]}.png"
 
     truth = digits_test.read(range(len(digits_test))).numpy()
     filled = truth.copy()
@@ -124,9 +125,37 @@ def test_there_is_a_picture_for_each_subject_and_strategy_under_a_name_of_its_ow
     records = judged(evaluator, references, data, env)
     paths = failure_pictures(evaluator, references, records, data, env, tmp_path, 1)
     assert sorted(path.name for path in paths) == sorted(
-        f"failures-{strategy}-{subject}.png" for subject in references for strategy in ("center", "patches")
+        f"failures-{record.variant['holes']}-{record.subject.name}-{record.id[:6]}.png" for record in records
     )
     assert all(path.is_file() for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed", "words"),
+    [
+        ({"options": {"side": 0.25}}, 0, "holes: center · options: side=0.25 · seed 0"),
+        ({}, 1, "holes: center · seed 1"),
+    ],
+)
+def test_other_settings_and_seeds_make_another_picture_with_another_title(
+    tmp_path, monkeypatch, digits_test, settings, seed, words
+):
+    titles = []
+    draw = failures.failures_grid
+    monkeypatch.setattr(
+        failures, "failures_grid", lambda path, title, *rest: titles.append(title) or draw(path, title, *rest)
+    )
+    data = EvaluationData(test=Subset(digits_test, range(9), "nine"))
+    for config, env in ((InpaintingConfig(holes=("center",)), Env()),
+                        (InpaintingConfig(holes=("center",), **settings), Env(seed=seed))):  # fmt: skip
+        evaluator = Inpainting(config)
+        records = judged(evaluator, ["mean-color"], data, env)
+        failure_pictures(evaluator, ["mean-color"], records, data, env, tmp_path, 1)
+    assert len(list(tmp_path.glob("failures-center-mean-color-*.png"))) == 2
+    assert [f"mean-color · inpainting@1 · digits/nine · {words} · PSNR over the hole" == title for title in titles] == [
+        False,
+        True,
+    ]
 
 
 def test_a_name_of_a_file_is_safe_and_not_used_twice(tmp_path, monkeypatch, digits_test):
@@ -139,10 +168,12 @@ def test_a_name_of_a_file_is_safe_and_not_used_twice(tmp_path, monkeypatch, digi
         subject.name = name
     monkeypatch.setattr(evaluator, "resolve", lambda reference, *_: subjects[reference])
     records = [
-        judged_once.model_copy(update={"subject": judged_once.subject.model_copy(update={"name": name})})
-        for name in names
+        judged_once.model_copy(
+            update={"id": f"{number:016x}"[::-1], "subject": judged_once.subject.model_copy(update={"name": name})}
+        )
+        for number, name in enumerate(names)
     ]
     paths = failure_pictures(evaluator, names, records, data, env, tmp_path, 1)
     assert len(list(tmp_path.iterdir())) == len(set(paths)) == 3
-    assert paths[0].name == "failures-center-nearest-k=5-fill=poisson-..-a-b.png"
+    assert paths[0].name == "failures-center-nearest-k=5-fill=poisson-..-a-b-000000.png"
     assert all(path.parent == tmp_path and len(path.name) < 160 for path in paths)

@@ -11,8 +11,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from ssl_ce.errors import UserError
-from ssl_ce.report.drawing import GAP, MARGIN, MISSING_COLOR
-from ssl_ce.report.grids import Block, failures_grid, fills_grid, inpainting_grid, retrieval_grid
+from ssl_ce.report.drawing import FRAME, FRAME_COLOR, GAP, MARGIN, MISSING_COLOR, text_width, wrapped
+from ssl_ce.report.grids import Block, failures_grid, fills_grid, fills_strip, inpainting_grid, retrieval_grid
 
 TRUTH = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 HOLES = torch.zeros(3, 1, 32, 32, dtype=torch.bool)
@@ -83,6 +83,55 @@ def test_a_retrieval_grid_outlines_the_hole_on_each_neighbour(tmp_path):
     assert query.sum() == 3 * 32 * 32
     outline = (sheet[:, MARGIN + 64 :] == MISSING_COLOR).all(-1)
     assert outline.sum() == 3 * 2 * 2 * (4 * 31)
+
+
+def test_a_retrieval_grid_frames_neighbours_of_the_querys_class_and_says_so_below(tmp_path):
+    neighbours = torch.stack([TRUTH[[1, 2]], TRUTH[[0, 2]], TRUTH[[0, 1]]])
+    relevant = np.array([[True, False], [False, False], [True, True]])
+    plain = read(retrieval_grid(tmp_path / "plain.png", TRUTH, HOLES, {"hog": neighbours}))
+    path = retrieval_grid(tmp_path / "grid.png", TRUTH, HOLES, {"hog": neighbours}, "a title", {"hog": relevant})
+    sheet = read(path)
+    green = (sheet == FRAME_COLOR).all(-1)
+    assert green.sum() == relevant.sum() * ((64 + 2 * FRAME) ** 2 - 64**2)
+    assert not (plain == FRAME_COLOR).all(-1).any()
+    assert ((sheet == MISSING_COLOR).all(-1)).sum() == ((plain == MISSING_COLOR).all(-1)).sum()
+    first = np.argwhere(green)[0] + FRAME
+    inside = sheet[first[0] : first[0] + 64 : 2, first[1] : first[1] + 64 : 2]
+    np.testing.assert_array_equal(inside[:8], as_pixels(neighbours[0])[0][:8])  # above the hole, none of it is covered
+    last = np.nonzero(green.any(1))[0][-1] + 1
+    assert (sheet[last:] < 200).any()  # the line below
+    bare = read(retrieval_grid(tmp_path / "b.png", TRUTH, HOLES, {"hog": neighbours}, "", {"hog": relevant}))
+    title = len(sheet) - len(bare)
+    assert (sheet[:title] < 200).any()
+    np.testing.assert_array_equal(sheet[title + MARGIN :], bare[MARGIN:])
+
+
+def test_long_labels_of_a_strip_stand_in_lines_and_apart(tmp_path):
+    picture = torch.full((3, 80, 200), 90, dtype=torch.uint8)
+    names = [
+        "nearest?complete=telea&k=20&fill=poisson&index=full:hog",
+        "telea",
+        "nearest?index=full:random:alexnet@conv3",
+    ]
+    sheet = read(fills_strip(tmp_path / "strip.png", dict.fromkeys(names, picture)))
+    assert sheet.shape[1] == 2 * MARGIN + 3 * 200 + 2 * MARGIN  # no picture is moved by a label
+    top = int(np.nonzero((sheet == 90).all(-1).sum(1) >= 200)[0][0])
+    ink = (sheet[:top] < 200).any((0, 2))
+    for left in (MARGIN + 200, MARGIN + 200 + MARGIN + 200):
+        assert not ink[left : left + MARGIN].any()
+    assert ink[MARGIN : MARGIN + 200].any()
+
+
+def test_a_line_is_broken_after_marks_and_no_letter_is_lost():
+    text = "nearest?k=20&fill=poisson&index=full:hog"
+    lines = wrapped(text, 150)
+    assert "".join(lines) == text
+    assert len(lines) in (2, 3)
+    assert all(line[-1] in "&?:" for line in lines[:-1])
+    assert all(text_width(line) <= 150 for line in lines)
+    assert wrapped(text, 1000) == [text]
+    assert len(wrapped(text, 10)) == 3
+    assert wrapped("a-word-of-its-own", 10) == ["a-word-of-its-own"]
 
 
 def test_a_failures_grid_has_a_column_for_each_image_and_shows_the_error_under_the_hole(tmp_path):

@@ -10,9 +10,10 @@ import math
 import pytest
 from rich.console import Console
 
+from ssl_ce.errors import UserError
 from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo
 from ssl_ce.report.comparisons import Comparison
-from ssl_ce.report.layout import arrange, table_key
+from ssl_ce.report.layout import arrange, table_key, with_metrics
 from ssl_ce.report.tables import print_table, render, results_frame, tidy_frame
 from ssl_ce.report.units import show_p, unit_of
 
@@ -242,9 +243,45 @@ def test_metrics_over_the_whole_image_stand_below_those_over_the_hole():
     assert "image_l1 (%)" in second[0]
     assert render(records, "latex").count(r"\begin{table}") == 2
     console = Console(width=200, file=io.StringIO(), color_system=None)
-    print_table(records, console)
-    heads = [line.split() for line in console.file.getvalue().splitlines() if line.split()[:1] == ["subject"]]
-    assert [words[1] for words in heads] == ["psnr", "image_psnr"]
+    print_table(records, console, everything=True)
+    assert printed_heads(console) == ["psnr", "image_psnr"]
+    assert "Also measured" not in console.file.getvalue()
+
+
+def printed_heads(console: Console) -> list[str]:
+    """The first metric of each block that was printed."""
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    return [words[1] for words in lines if words[:1] == ["subject"]]
+
+
+def test_a_terminal_shows_what_repeats_over_the_whole_image_on_request_and_names_it_in_one_last_line():
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    metrics = dict.fromkeys(("psnr", "seam", "image_psnr", "lpips", "image_l1"), 0.1)
+    print_table([make_record("a", metrics), make_record("b", metrics, variant={"holes": "center"})], console)
+    assert printed_heads(console) == ["psnr", "lpips"] * 2  # LPIPS was asked for
+    text = console.file.getvalue()
+    assert text.count("image_") == 2
+    assert text.splitlines()[-1] == (
+        "Also measured: image_psnr, image_l1. To see them: ce results show DIR --metrics all"
+    )
+    alone = Console(width=200, file=io.StringIO(), color_system=None)
+    print_table([make_record("a", {"image_psnr": 0.1})], alone)
+    assert printed_heads(alone) == ["image_psnr"]
+
+
+def test_chosen_metrics_are_shown_in_their_order_and_the_first_sorts_the_rows():
+    records = [
+        make_record("a", {"psnr": 20.0, "l1": 0.2}),
+        make_record("b", {"psnr": 19.0, "l1": 0.1}),
+        make_record("c", {"accuracy": 0.5}),
+    ]
+    chosen = with_metrics(records, ["l1", "psnr"])
+    assert [list(record.metrics) for record in chosen] == [["l1", "psnr"]] * 2
+    assert [record.subject.name for record in arrange(chosen)[0].records] == ["b", "a"]
+    assert set(tidy_frame(with_metrics(records, ["l1"]))["metric"]) == {"l1"}
+    assert list(records[0].metrics) == ["psnr", "l1"]
+    with pytest.raises(UserError, match=r"named 'pnsr'\. Did you mean psnr"):
+        with_metrics(records, ["l1", "pnsr"])
 
 
 def test_a_metric_over_the_whole_image_has_the_unit_of_the_same_over_the_hole():
