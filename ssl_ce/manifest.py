@@ -23,6 +23,7 @@ _PACKAGES = (
 def command_line() -> str:
     """The command that is running, as one would type it: `ce evaluate knn ...`."""
     program = Path(sys.argv[0]).name
+    program = "ce" if program in ("__main__.py", "cli.py") else program
     return shlex.join([program, *sys.argv[1:]])
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_LINES = 10
 
 _PANEL = (3.9, 3.1)  # inches, without the names
+_ACROSS = 2
 _LETTER = 0.075  # inches that a letter of a name or title takes
 _NAME_SIZE = 8
 _NAMES_AT = 1.07  # where the column of names begins, as a share of the panel's width
@@ -37,7 +38,7 @@ _AXES = {
 
 
 def draw_breakdown(path: Path, tables: Sequence[Breakdown]) -> None:
-    """A PNG at `path`: a row for each question, protocol and image set, and in it a panel for each of its `tables`.
+    """A PNG at `path`: for each question, protocol and image set a panel for each of its `tables`, two in a row.
 
     A panel shows the first ten rows of its table, with their 95 % intervals: bands by distance, bars otherwise. Tables
     with a single bin are left out.
@@ -50,33 +51,42 @@ def draw_breakdown(path: Path, tables: Sequence[Breakdown]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    rows: dict[tuple[str, ...], list[Breakdown]] = {}
+    questions: dict[tuple[str, ...], list[Breakdown]] = {}
     for table in tables:
         if table.alone is None:
-            first = table.records[0]
-            rows.setdefault((table.by, first.protocol, first.dataset.name, first.dataset.split), []).append(table)
-    if not rows:
+            questions.setdefault(_question(table), []).append(table)
+    if not questions:
         raise UserError("There is nothing to draw: all images are in one bin. Leave out --plot.")
     names = list(dict.fromkeys(record.subject.name for table in tables for record in _shown(table)))
-    columns = max(map(len, rows.values()))
+    rows = [found[at : at + _ACROSS] for found in questions.values() for at in range(0, len(found), _ACROSS)]
+    columns = max(map(len, rows))
     width = _PANEL[0] + _LETTER * max(len(shortened(name)) for name in names)
     layout = ConstrainedLayoutEngine(h_pad=0.12)
     figure = Figure(figsize=(columns * width, len(rows) * _PANEL[1]), layout=layout)
-    panels = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
+    panels = figure.subplots(len(rows), columns, squeeze=False)
     letters = int(width / _LETTER) - 12
     colors = {name: f"C{number % 10}" for number, name in enumerate(names)}
-    for line, found in zip(panels, rows.values(), strict=True):
-        drawn = [
-            (panel, table, _draw(panel, table, colors, letters)) for panel, table in zip(line, found, strict=False)
-        ]
-        if found[0].by == "distance":
-            line[0].set_ylim(bottom=0)
-        for panel, table, ends in drawn:  # when the limits that they share are known
-            _name_lines(panel, [record.subject.name for record in _shown(table)], ends, colors)
+    drawn: dict[tuple[str, ...], list[tuple[Axes, Breakdown, list[tuple[float, float]]]]] = {}
+    for line, found in zip(panels, rows, strict=True):
+        for panel, table in zip(line, found, strict=False):
+            ends = _draw(panel, table, colors, letters)
+            drawn.setdefault(_question(table), []).append((panel, table, ends))
         for panel in line[len(found) :]:
             panel.set_axis_off()
+    for question, shared in drawn.items():
+        limits = np.array([panel.get_ylim() for panel, _, _ in shared])
+        low, high = 0.0 if question[0] == "distance" else limits[:, 0].min(), limits[:, 1].max()
+        for panel, table, ends in shared:
+            panel.set_ylim(low, high)
+            _name_lines(panel, [record.subject.name for record in _shown(table)], ends, colors)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def _question(table: Breakdown) -> tuple[str, ...]:
+    """What the panels of one scale have in common."""
+    first = table.records[0]
+    return (table.by, first.protocol, first.dataset.name, first.dataset.split)
 
 
 def _draw(panel: Axes, table: Breakdown, colors: dict[str, str], letters: int) -> list[tuple[float, float]]:
