@@ -148,19 +148,21 @@ class Nearest:
             pending, fetched = np.arange(len(rows)), min(k + 1, len(base))
             while len(pending):
                 _, found = nearest(queries[pending], base, fetched, metric=self.metric, device=self._device)
-                others = [self._others(images[rows[i]], holes[rows[i]], places, k) for i, places in zip(
-                    pending, found, strict=True)]  # fmt: skip
-                for i, (places, equal) in zip(pending, others, strict=True):
-                    if len(places) == k:
-                        result[rows[i]] = places
-                        self.left_out += equal
-                pending = np.array([i for i, (places, _) in zip(pending, others, strict=True) if len(places) < k], int)
-                if len(pending) and fetched == len(base):
+                short = []
+                for place, candidates in zip(pending, found, strict=True):
+                    row = rows[place]
+                    others, equal = self._others(images[row], holes[row], candidates, k)
+                    if len(others) < k:
+                        short.append(place)
+                        continue
+                    result[row] = others
+                    self.left_out += equal
+                if short and fetched == len(base):
                     raise UserError(
                         f"'{self.name}' finds fewer than {k} images in '{self.index.name}' that are not the image to "
                         "fill itself. Give more images to search, or a smaller k."
                     )
-                fetched = min(2 * fetched, len(base))
+                pending, fetched = np.array(short, np.int64), min(2 * fetched, len(base))
         return result
 
     def check_holes(self, holes: Tensor) -> None:
