@@ -9,10 +9,10 @@ which makes `uniform` exact and equal on every device.
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from ssl_ce.seeds import mix, purpose_number
 
 _GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
@@ -55,11 +55,6 @@ def sample_order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.argsort(keys, stable=True)
 
 
-def derive_seed(seed: int, purpose: str) -> int:
-    """A non-negative 63-bit seed for a library's own generator, one for each `purpose`."""
-    return int(fold(torch.tensor([seed]), purpose).item()) & 0x7FFF_FFFF_FFFF_FFFF
-
-
 def _bits(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The 24 highest bits of one hash for each (key, position): int64 `(n, *shape)`."""
     count = 1
@@ -81,11 +76,11 @@ def _shift_right(z: Tensor, by: int) -> Tensor:
 
 
 def _mix_number(number: int) -> int:
-    return int(_mix(torch.tensor([_signed(number)])).item())
+    return _signed(mix(number & 0xFFFF_FFFF_FFFF_FFFF))
 
 
 def _purpose_number(purpose: str) -> int:
-    return _signed(int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=8).digest(), "little"))
+    return _signed(purpose_number(purpose))
 
 
 def _signed(number: int) -> int:

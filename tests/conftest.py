@@ -61,6 +61,38 @@ def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ and test/ of 40 and 12 images of 32 x 32 pixels: a red and a green rectangle on dark noise.
+
+    Beside them label maps (masks/: 0 background, 1 red, 2 green; the outermost pixels 255) and boxes (annotations/).
+    """
+    root = tmp_path_factory.mktemp("made") / "shapes"
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 12)):
+        for folder in ("images", "masks", "annotations"):
+            (root / split / folder).mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+            labels = np.zeros((32, 32), dtype=np.uint8)
+            objects = ""
+            for channel, name in enumerate(("red", "green")):
+                (x1, y1), (w, h) = generator.integers(1, 4, 2), generator.integers(9, 14, 2)
+                x1 += 15 * channel
+                y1 += generator.integers(0, 14)
+                pixels[y1 : y1 + h, x1 : x1 + w, channel] += np.uint8(180)
+                labels[y1 : y1 + h, x1 : x1 + w] = channel + 1
+                sides = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x1 + w, "ymax": y1 + h}
+                corners = "".join(f"<{side}>{value}</{side}>" for side, value in sides.items())
+                objects += f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
+            labels[[0, -1]] = 255
+            labels[:, [0, -1]] = 255
+            Image.fromarray(pixels).save(root / split / "images" / f"{number}.png")
+            Image.fromarray(labels).save(root / split / "masks" / f"{number}.png")
+            (root / split / "annotations" / f"{number}.xml").write_text(f"<annotation>{objects}</annotation>")
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits_train: PackedImages) -> Path:
     """A run of three steps on digits at 32 x 32: a DCGAN-like encoder of a tenth of the width, and its decoder."""
     settings = ("method.encoder.width=0.1", "method.decoder.width=0.1", "optim.steps=3", "optim.epochs=null")

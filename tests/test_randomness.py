@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from ssl_ce.randomness import derive_seed, fold, integers, normal, sample_keys, sample_order, uniform
+from ssl_ce.randomness import fold, integers, normal, sample_keys, sample_order, uniform
+from ssl_ce.seeds import derive_seed
 
 MASK = (1 << 64) - 1
 
@@ -67,3 +68,10 @@ def test_the_order_of_an_epoch_is_a_permutation_that_changes_with_the_epoch():
 def test_derived_seeds_are_non_negative_and_differ_by_purpose():
     assert derive_seed(0, "a") != derive_seed(0, "b")
     assert all(derive_seed(seed, "a") >= 0 for seed in range(50))
+
+
+def test_a_derived_seed_is_the_key_that_folds_the_seed_with_its_purpose():
+    for seed in (0, 1, 42, 2**40, 2**63 - 1):
+        for purpose in ("bootstrap", "held out", "größer"):
+            assert derive_seed(seed, purpose) == int(fold(torch.tensor([seed]), purpose)) & (MASK >> 1)
+    assert derive_seed(0, "bootstrap") == 5365316230576695592

@@ -37,6 +37,7 @@ _COMMANDS = {
     "results": ("ssl_ce.cli.results:results", "Show records as tables."),
     "data": ("ssl_ce.cli.data:data", "Look at image sets and pack them."),
     "export": ("ssl_ce.cli.export:export", "Take the encoder of a run elsewhere."),
+    "hub": ("ssl_ce.cli.hub:hub", "Share a run on the Hugging Face Hub, and fetch one."),
     "list": ("ssl_ce.cli.listing:list_", "List recipes, methods, descriptors, evaluators and more."),
 }
 

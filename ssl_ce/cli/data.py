@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,7 @@ from ssl_ce.errors import UserError
 from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
+    from ssl_ce.data.imageset import ImageSet
     from ssl_ce.data.inspecting import SplitInfo
     from ssl_ce.data.packfile import Metadata
 
@@ -69,13 +71,23 @@ def data() -> None:
 
 @data.command()
 @click.argument("reference", metavar="REF")
+@click.option(
+    "--duplicates/--no-duplicates",
+    default=True,
+    show_default=True,
+    help="Count test images that are among the train images.",
+)
 @partial(data_options, seed_flag="--seed")
-def info(reference: str, **options: Any) -> None:
-    """Show the splits, classes, image sizes and unreadable files of REF. Reads headers only.
+def info(reference: str, duplicates: bool, **options: Any) -> None:
+    """Show the splits, classes, image sizes and unreadable files of REF, and which test images are in train too.
+
+    All but the last is read from the headers. To look for duplicates, the images are packed at --size, once;
+    --no-duplicates leaves that out.
 
     \b
     Examples:
       ce data info photos/
+      ce data info photos/ --no-duplicates
       ce data info digits
       ce data info cifar10 --data-root ~/data --download
       ce data info photos-train.pack
@@ -87,7 +99,11 @@ def info(reference: str, **options: Any) -> None:
     if path is not None:
         _show_packed(path, verify(path))
     else:
-        _show_splits(reference, _inspect(reference, make_data_options(options)))
+        data_options = make_data_options(options)
+        found = _inspect(reference, data_options)
+        _show_splits(reference, found)
+        if duplicates:
+            _show_duplicates(reference, found, data_options)
 
 
 @data.command()
@@ -193,6 +209,58 @@ def _show_classes(console: Any, found: list[SplitInfo]) -> None:
         console.print(f"... and {len(classes) - _CLASSES_SHOWN:,} more classes")
     if len(classes) == 1:
         console.print("There is one class only: evaluators that need classes will refuse this set.")
+
+
+def _show_duplicates(reference: str, found: list[SplitInfo], options: DataOptions) -> None:
+    """Of each other split, how many images are among the train images, and the first of them."""
+    splits = [split.split for split in found]
+    others = [split for split in splits if split != "train"]
+    if "train" not in splits or not others:
+        return
+    options = replace(options, default_size=_side(reference, found))
+    from ssl_ce.cli.progress import status_line
+    from ssl_ce.data import open_set
+    from ssl_ce.data.duplicates import find_duplicates
+
+    try:
+        train = open_set(reference, "train", options)
+        for split in others:
+            images = open_set(reference, split, options)
+            with status_line("duplicates") as say:
+                say(f"comparing {len(images):,} {split} images with {len(train):,} train images")
+                same = find_duplicates(train, images)
+            click.echo(
+                f"Of {len(images):,} {split} images {same.exact:,} are train images too, and {same.near:,} look almost "
+                f"like one (at {images.metadata.size} x {images.metadata.size}; perceptual hash, at most "
+                f"{same.threshold} of 64 bits apart)."
+            )
+            for place, other, bits in same.pairs:
+                how = "is" if bits < 0 else "is almost"
+                click.echo(f"  {_called(images, place)} {how} {_called(train, other)}")
+            if same.exact + same.near > len(same.pairs):
+                click.echo(f"  ... and {same.exact + same.near - len(same.pairs):,} more")
+    except UserError as error:
+        click.echo(f"Duplicates were not looked for: {error}", err=True)
+
+
+def _side(reference: str, found: list[SplitInfo]) -> int | None:
+    """The side at which a folder's images are compared: its own, but no more than half of them have themselves."""
+    from ssl_ce.data import datasets
+    from ssl_ce.data.filters import split_filters
+    from ssl_ce.data.opening import find_dataset
+
+    sides = [min(split.sizes[1]) for split in found if split.sizes]
+    if split_filters(reference)[0] in datasets or not sides:
+        return None
+    return min(find_dataset(reference).size, *sides)
+
+
+def _called(images: ImageSet, place: int) -> str:
+    """An image by its file, or by its number where it was none."""
+    from ssl_ce.data.packing import files_of
+
+    files = files_of(images)
+    return f"{images.split} image {place:,}" if files is None else str(files[place])
 
 
 def _show_packed(path: Path, metadata: Metadata) -> None:

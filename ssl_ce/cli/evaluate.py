@@ -25,9 +25,44 @@ _EXAMPLES = {
         "linear-probe runs/mine@conv3 gist random:alexnet --data photos/",
         "linear-probe runs/mine --data digits --set labels_per_class=10 --set draws=10",
     ),
+    "linear-sgd-dinov2": (
+        "linear-sgd-dinov2 runs/mine --data photos/",
+        "linear-sgd-dinov2 runs/mine gist --data photos/ --set iterations=2000",
+    ),
+    "linear-sgd-mae": ("linear-sgd-mae runs/mine torchvision:resnet18 --data photos/",),
+    "linear-sgd-simclr": ("linear-sgd-simclr runs/mine --data cifar10 --data-root ~/data --download",),
+    "linear-layers-goyal19": (
+        "linear-layers-goyal19 runs/mine --data photos/",
+        "linear-layers-goyal19 runs/mine torchvision:alexnet --data voc2007 --data-root ~/data",
+    ),
     "knn": (
         "knn runs/mine --data photos/",
+        "knn runs/mine@all pixels --data photos/ --set labels_per_class=5",
         "knn 'hog?cell=4' color-histogram --data cifar10 --data-root ~/data --download",
+    ),
+    "finetune": (
+        "finetune runs/mine --data photos/",
+        "finetune runs/mine torchvision:resnet18 --data photos/ --set share=0.1",
+        "finetune runs/mine --data cifar10 --set epochs=10 --device cuda",
+    ),
+    "voc-classification": (
+        "voc-classification runs/mine --data voc2007 --data-root ~/data --size 256 --fit squash",
+        "voc-classification runs/mine --data voc2007 --set steps=2000 --set hidden=[]",
+    ),
+    "segmentation": (
+        "segmentation runs/mine --data streets/",
+        "segmentation runs/mine torchvision:resnet18 --data voc2012-segmentation --data-root ~/data --size 224",
+        "segmentation runs/mine --data streets/ --set frozen=true",
+    ),
+    "detection": (
+        "detection runs/mine --data animals/",
+        "detection runs/mine@conv4 random:resnet18 --data animals/ --fit squash",
+    ),
+    "knn-instdisc": ("knn-instdisc runs/mine --data photos/",),
+    "clustering": ("clustering runs/mine gist --data photos/", "clustering runs/mine@all --data photos/"),
+    "feature-diagnostics": (
+        "feature-diagnostics runs/mine@all --data photos/",
+        "feature-diagnostics runs/mine torchvision:resnet18 --test photos/",
     ),
     "inpainting": (
         "inpainting runs/mine --data photos/",
@@ -57,6 +92,9 @@ _PICTURES = {
     "inpainting": _FAILURES,
     "nn-inpainting": _FAILURES,
 }
+
+
+_DUPLICATES = ("exact", "near")
 
 
 class _EvaluatorGroup(Group):
@@ -96,6 +134,7 @@ def evaluate() -> None:
 
 def _make_command(name: str) -> click.Command:
     from ssl_ce.evaluators import evaluators
+    from ssl_ce.evaluators.presets import PRESETS
 
     def callback(**options: Any) -> None:
         _evaluate(name, **options)
@@ -107,6 +146,10 @@ def _make_command(name: str) -> click.Command:
         option, preset, picture_help = _PICTURES[name]
         click.option(option, "pictures", type=click.IntRange(min=0), default=preset, show_default=True, metavar="N",
                      help=f"{picture_help} 0 draws none.")(callback)  # fmt: skip
+    if name in PRESETS:
+        known = ", ".join(PRESETS[name])
+        click.option("--preset", metavar="NAME[@N]",
+                     help=f"The protocol: {known}. Default: the first.")(callback)  # fmt: skip
     summary = evaluators.entry(name).summary
     help_text = f"{summary[:1].upper()}{summary[1:]}."
     if name in _EXAMPLES:
@@ -169,24 +212,25 @@ def _evaluate(
     index: tuple[str, ...] = (),
     holes: tuple[str, ...] = (),
     pictures: int = 0,
+    preset: str | None = None,
     **data: Any,
 ) -> None:
     from rich.console import Console
 
     from ssl_ce.cli.data import make_data_options
-    from ssl_ce.evaluators import evaluators
     from ssl_ce.evaluators.judge import with_floors
     from ssl_ce.evaluators.opening import open_evaluation_sets
-    from ssl_ce.report.tables import print_table
+    from ssl_ce.evaluators.presets import evaluator_of
+    from ssl_ce.report.terminal import print_table
     from ssl_ce.settings import override, parse
 
     check_folder(results)
-    evaluator_class = evaluators.get(name)
+    evaluator_class = evaluator_of(name, preset)
     settings: dict[str, Any] = {"holes": list(dict.fromkeys(holes))} if holes else {}
     searched, described = _index(index, train)
     if described is not None:
         settings["index"] = described
-    config = parse(evaluator_class.Config, override(settings, assignments), f"the settings of {name}")
+    config = parse(evaluator_class.Config, override(settings, assignments), f"the settings of {evaluator_class.name}")
     evaluator = evaluator_class(config)
     references = [evaluator.reference(subject) for subject in subjects]
     if not no_floors:
@@ -200,7 +244,7 @@ def _evaluate(
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
-    for line in _left_out(records):
+    for line in [*_left_out(records), *_duplicates(records)]:
         click.echo(line)
     for path in _draw_pictures(evaluator, references, records, sets, results, pictures, seed=seed, device=device):
         click.echo(f"Picture: {path}")
@@ -210,6 +254,8 @@ def _evaluate(
 
 def _index(given: tuple[str, ...], train: str | None) -> tuple[str | None, str | None]:
     """What --index says, one REF and one word at most: the train images, `train` if it names none, and the word."""
+    if not given:
+        return train, None
     from ssl_ce.inpainters.nearest import INDEXES
 
     words = [text for text in given if text in INDEXES]
@@ -231,6 +277,20 @@ def _left_out(records: list[Record]) -> list[str]:
     for record in records:
         counts[record.subject.name] = counts.get(record.subject.name, 0) + record.notes.get(LEFT_OUT, 0)
     return [f"{who}: {LEFT_OUT}: {count:,}" for who, count in counts.items() if count]
+
+
+def _duplicates(records: list[Record]) -> list[str]:
+    """A warning if test images are among the train images."""
+    from ssl_ce.evaluators.recording import DUPLICATES
+
+    found = [record for record in records if any(record.notes.get(DUPLICATES, {}).get(kind) for kind in _DUPLICATES)]
+    if not found:
+        return []
+    counts, where = found[0].notes[DUPLICATES], found[0].dataset
+    return [
+        f"Warning: of {where.n:,} {where.split} images of {where.name}, {counts['exact']:,} are train images too and "
+        f"{counts['near']:,} look almost like one. See them: ce data info"
+    ]
 
 
 def _draw_pictures(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,7 @@ from ssl_ce.files import check_folder
 if TYPE_CHECKING:
     from ssl_ce.evaluators.base import EvaluationData, Evaluator
     from ssl_ce.records.record import Record
+    from ssl_ce.report.layout import Table
 
 # The final recipe and this tap were picked on held-out *train* digits. That larger holes help was first seen in
 # sweeps scored on another random split of all digits, which shares images with the test split.
@@ -58,7 +59,7 @@ def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> N
 
     from ssl_ce.cli.pretrain import run as pretrain
     from ssl_ce.pretraining.recipe import load_recipe
-    from ssl_ce.report.tables import print_table
+    from ssl_ce.report.terminal import print_tables
     from ssl_ce.report.write import write_report
 
     started = time.perf_counter()
@@ -67,9 +68,9 @@ def quickstart(run_path: Path, results: Path, steps: int | None, seed: int) -> N
     recipe = load_recipe("quickstart", [f"seed={seed}", "data.source=digits", *length])
     run_path = pretrain(recipe, out=None, resume=run_path, data={})
     data = _digits()
-    records, comparisons = _judge_all(str(run_path), data, results, seed)
-    print_table(records, Console(), comparisons)
-    paths = write_report(results, records, comparisons)
+    records, tables = _judge_all(str(run_path), data, results, seed)
+    print_tables(tables, Console())
+    paths = write_report(results, records, tables)
     pictures = _draw(str(run_path), data, results, seed)
     click.echo(f"Records:  {results / 'records.jsonl'}")
     click.echo(f"Tables:   {', '.join(str(path) for path in paths)}")
@@ -89,8 +90,8 @@ def _digits() -> EvaluationData:
     return EvaluationData(test=open_set("digits", "test", options), train=open_set("digits", "train", options))
 
 
-def _judge_all(run: str, data: EvaluationData, results: Path, seed: int) -> tuple[list[Record], list[Any]]:
-    """All evaluators on the run and its baselines; the low-shot probe is compared draw by draw."""
+def _judge_all(run: str, data: EvaluationData, results: Path, seed: int) -> tuple[list[Record], list[Table]]:
+    """All evaluators on the run and its baselines: records and tables. The low-shot probe is compared draw by draw."""
     from ssl_ce.cli.evaluate import judge_with_progress
     from ssl_ce.evaluators.inpainting import (
         Inpainting,
@@ -101,7 +102,8 @@ def _judge_all(run: str, data: EvaluationData, results: Path, seed: int) -> tupl
     from ssl_ce.evaluators.judge import with_floors
     from ssl_ce.evaluators.knn import Knn, KnnConfig
     from ssl_ce.evaluators.linear_probe import LinearProbe, LinearProbeConfig
-    from ssl_ce.report.comparisons import compare_draws
+    from ssl_ce.report.comparisons import compare
+    from ssl_ce.report.layout import arrange
 
     subject = f"{run}@{TAP}"
 
@@ -117,7 +119,8 @@ def _judge_all(run: str, data: EvaluationData, results: Path, seed: int) -> tupl
         *judge(Inpainting(InpaintingConfig(holes=STRATEGIES)), run, "navier-stokes"),
         *judge(NearestInpainting(NearestInpaintingConfig(holes=STRATEGIES)), subject, "gist"),
     ]
-    return records, compare_draws(few, subject, [f"init:{subject}", "pixels", "hog"], "accuracy")
+    (compared,) = compare(arrange(few), subjects=[subject], baselines=[f"init:{subject}", "pixels", "hog"])
+    return records, [compared if table.key == compared.key else table for table in arrange(records)]
 
 
 def _draw(run: str, data: EvaluationData, results: Path, seed: int) -> list[Path]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
+from ssl_ce.cli.comparing import compare, diff, export, reproduce
 from ssl_ce.cli.groups import Group
+from ssl_ce.cli.report import report
+from ssl_ce.cli.stores import open_store, records_with
 from ssl_ce.errors import UserError
 from ssl_ce.files import check_folder
-
-if TYPE_CHECKING:
-    from ssl_ce.records.record import Record
 
 
 @click.group(cls=Group)
@@ -22,9 +22,16 @@ def results() -> None:
     \b
     Examples:
       ce results show results/local
+      ce results compare results/local
       ce results breakdown results/local --by distance --plot distance.png
       ce results curves runs/mine -o curves.png
+      ce results export results/local --format latex -o table.tex
+      ce results report results/local -o report.html
     """
+
+
+for _command in (compare, diff, reproduce, export, report):
+    results.add_command(_command)
 
 
 @results.command()
@@ -55,18 +62,11 @@ def show(folder: Path, layout: Literal["table", "md", "csv", "json", "latex"], m
       ce results show results/local --format md > table.md
       ce results show results/local --format json | jq '.[] | [.subject, .metrics.accuracy.value]'
     """
-    records = _records(folder)
-    if metrics is not None and metrics != "all":
-        from ssl_ce.report.layout import with_metrics
-
-        names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
-        if not names:
-            raise UserError(f"--metrics {metrics} names no metric. Name one or more: --metrics psnr,ssim; or all.")
-        records = with_metrics(records, names)
+    records = records_with(open_store(folder), metrics)
     if layout == "table":
         from rich.console import Console
 
-        from ssl_ce.report.tables import print_table
+        from ssl_ce.report.terminal import print_table
 
         print_table(records, Console(), everything=metrics is not None)
     else:
@@ -122,7 +122,7 @@ def breakdown(
 
     if plot is not None:
         _check_picture(plot, "--plot", force)
-    tables = break_down(_records(folder, with_outcomes=True), tuple(dict.fromkeys(questions)), metric)
+    tables = break_down(open_store(folder).records(with_outcomes=True), tuple(dict.fromkeys(questions)), metric)
     if plot is not None:
         from ssl_ce.report.breakdown_figure import draw_breakdown
 
@@ -177,14 +177,3 @@ def _check_picture(path: Path, option: str, force: bool) -> None:
     if path.exists() and not force:
         raise UserError(f"{path} exists already. Choose another {option}, or replace it with --force.")
     check_folder(path.parent)
-
-
-def _records(folder: Path, *, with_outcomes: bool = False) -> list[Record]:
-    """The records in a folder that the user named; a torn last line is told on stderr."""
-    from ssl_ce.records.store import RecordStore
-
-    store = RecordStore(folder, say=lambda message: click.echo(message, err=True))
-    if not store.path.is_file():
-        what = "has no records.jsonl" if folder.is_dir() else "is not a folder"
-        raise UserError(f"There are no results in {folder}: it {what}. Give the folder that --results named.")
-    return store.records(with_outcomes=with_outcomes)

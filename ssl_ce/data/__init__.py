@@ -52,6 +52,8 @@ for _name, _attribute, _summary in (
     ("fgvc-aircraft", "fgvc_aircraft", "10,000 aircraft, 100 variants"),
     ("voc2007", "voc2007", "9,963 photographs, 20 classes, several in each (trainval, test)"),
     ("voc2012", "voc2012", "11,540 photographs, 20 classes, several in each (train, val)"),
+    ("voc2007-segmentation", "voc2007_segmentation", "632 photographs, label maps of 21 classes (trainval, test)"),
+    ("voc2012-segmentation", "voc2012_segmentation", "2,913 photographs, label maps of 21 classes (train, val)"),
 ):
     datasets.add(_name, f"ssl_ce.data.torchvision_sets:{_attribute}", _summary)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def fit_map(values: NDArray[np.uint8], size: int, fit: Fit = "crop", beyond: int
     return np.array(square)
 
 
+def fit_boxes(boxes: NDArray[np.float64], native: tuple[int, int], size: int, fit: Fit = "crop") -> NDArray[np.float64]:
+    """Boxes in an image of `native` (height, width) as they lie in the square that `fit_square` makes of it.
+
+    float64 (k, 4), left, top, right and bottom in pixels, an image's first pixel reaching from 0 to 1 -> the same in
+    the square's pixels. They may reach beyond the square.
+    """
+    place = _placement(native[1], native[0], size, fit)
+    left, top, width, height = place.cut
+    scale = np.array([place.inner[0] / width, place.inner[1] / height] * 2)
+    moved: NDArray[np.float64] = (boxes - np.array([left, top] * 2)) * scale + np.array(place.corner * 2)
+    return moved
+
+
 def native_size(image: RawImage) -> tuple[int, int]:
     """(height, width) of the upright image, from the header alone. Raises `Unreadable` like `decode`."""
     with _reasons():
@@ -141,28 +155,50 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _squared(image: Image.Image, size: int, fit: Fit, resampling: Image.Resampling, beyond: int = 0) -> Image.Image:
-    width, height = image.size
-    if fit == "crop":
-        short, long = min(width, height), max(width, height)
-        if long > _SLIVER * short:
-            cut = _cut_centre(image, min(width, _SLIVER * short), min(height, _SLIVER * short))
-            return _squared(cut, size, fit, resampling)
-        resized = int(size * long / short)
-        shape = (resized, size) if width > height else (size, resized)
-        return _cut_centre(image.resize(shape, resampling), size, size)
+@dataclass(frozen=True)
+class _Placement:
+    """How an image becomes a square: the part `cut` out of it, resized to `inner`, is laid at `corner` of the square.
+
+    `cut` is left, top, width, height in the image's pixels; `inner` and `corner` are horizontal, then vertical, in the
+    square's. A corner beyond the square is negative: there the image is cut.
+    """
+
+    cut: tuple[int, int, int, int]
+    inner: tuple[int, int]
+    corner: tuple[int, int]
+
+
+def _placement(width: int, height: int, size: int, fit: Fit) -> _Placement:
     if fit == "squash":
-        return image.resize((size, size), resampling)
-    scale = size / max(width, height)
-    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    square = Image.new(image.mode, (size, size), beyond)
-    square.paste(image.resize(inner, resampling), ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return square
+        return _Placement((0, 0, width, height), (size, size), (0, 0))
+    if fit == "pad":
+        scale = size / max(width, height)
+        inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return _Placement((0, 0, width, height), inner, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    longest = _SLIVER * min(width, height)
+    across, down = min(width, longest), min(height, longest)
+    resized = int(size * max(across, down) / min(across, down))
+    inner = (resized, size) if across > down else (size, resized)
+    cut = (_margin(width, across), _margin(height, down), across, down)
+    return _Placement(cut, inner, (-_margin(inner[0], size), -_margin(inner[1], size)))
 
 
-def _cut_centre(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
-    return image.crop((left, top, left + width, top + height))
+def _squared(image: Image.Image, size: int, fit: Fit, resampling: Image.Resampling, beyond: int = 0) -> Image.Image:
+    place = _placement(image.width, image.height, size, fit)
+    left, top, width, height = place.cut
+    if (width, height) != image.size:
+        image = image.crop((left, top, left + width, top + height))
+    resized = image.resize(place.inner, resampling)
+    if fit == "pad":
+        square = Image.new(image.mode, (size, size), beyond)
+        square.paste(resized, place.corner)
+        return square
+    x, y = (-margin for margin in place.corner)
+    return resized.crop((x, y, x + size, y + size))
+
+
+def _margin(whole: int, part: int) -> int:
+    return round((whole - part) / 2.0)
 
 
 def _open(path: str | Path) -> Image.Image:

@@ -2,7 +2,8 @@
 
     train/ with test/ and/or val/      splits; val/ stands in for a test/ that is missing
     photo|images/ with label|masks/    pairs of photographs and pixel maps or boxes: the photographs are read, and where
-                                       the maps have the photographs' names they are known too (ssl_ce.data.labels)
+                                       the others have the photographs' names they are known too (ssl_ce.data.labels,
+                                       ssl_ce.data.boxes)
     one level of class folders         classes, split by seed
     images only                        no targets, split by seed
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_ce.data.options import DataOptions
-from ssl_ce.data.source import Dataset, Files, PixelMaps, Source
+from ssl_ce.data.source import Dataset, Files, FilesBeside, Source
 from ssl_ce.data.splitting import split_by_seed
 from ssl_ce.errors import UserError
 
@@ -34,6 +35,7 @@ _MAPS = ("label", "labels", "segmentationclass", "annotation", "annotations", "m
 _BESIDE_PHOTOS = frozenset((*_MAPS, "imagesets", "segmentationobject"))  # VOC's
 # JPEG and WebP blur class numbers into others.
 _LOSSLESS = frozenset((".png", ".tif", ".tiff", ".bmp"))
+_XML = frozenset((".xml",))
 
 
 def folder_dataset(folder: Path) -> Dataset:
@@ -58,12 +60,13 @@ def images_below(folder: Path) -> Files:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What lies in one folder: paths of images relative to it, the class of each, or None, and pixel maps of them."""
+    """What lies in one folder: paths of images relative to it, the class of each, or None, and what is beside them."""
 
     names: list[str]
     classes: list[str] | None
     ignored: int
-    maps: PixelMaps | None = None
+    maps: FilesBeside | None = None
+    annotations: FilesBeside | None = None
 
 
 def _read_split_folder(folder: Path, split: str, place: str) -> Source:
@@ -109,6 +112,7 @@ def _source(folder: Path, split: str, listing: _Listing, classes: list[str], pla
         classes=tuple(classes),
         targets=np.array([numbers[c] for c in listing.classes], dtype=np.int64) if listing.classes else None,
         maps=listing.maps,
+        annotations=listing.annotations,
         origin={"folder": place} if place else {},
         ignored=listing.ignored,
     )
@@ -129,11 +133,10 @@ def _list(folder: Path) -> _Listing:
             "Move the images into class folders, or all of them into one folder."
         )
     if images:
-        return _Listing(images, None, ignored, _maps(folder, images, below))
+        return _Listing(images, None, ignored, *_beside(folder, images, below))
     if len(photos) == 1 and photos[0] in full and all(n.casefold() in _PHOTOS | _BESIDE_PHOTOS for n in subfolders):
         names, of_other_kinds = full[photos[0]], sum(not _is_image(name) for name in below[photos[0]])
-        maps = _maps(folder, [name.partition("/")[2] for name in names], below)
-        return _Listing(names, None, of_other_kinds, maps)
+        return _Listing(names, None, of_other_kinds, *_beside(folder, [n.partition("/")[2] for n in names], below))
     if not full:
         others = f" The {ignored} files there are of other kinds." if ignored else ""
         raise UserError(
@@ -146,14 +149,21 @@ def _list(folder: Path) -> _Listing:
     )
 
 
-def _maps(folder: Path, images: list[str], below: dict[str, list[str]]) -> PixelMaps | None:
-    """The maps of `images` in the first folder beside them that has any: files of their names but for the suffix."""
+def _beside(
+    folder: Path, images: list[str], below: dict[str, list[str]]
+) -> tuple[FilesBeside | None, FilesBeside | None]:
+    """The pixel maps of `images`, and their annotations."""
+    return _find(folder, images, below, _LOSSLESS), _find(folder, images, below, _XML)
+
+
+def _find(folder: Path, images: list[str], below: dict[str, list[str]], suffixes: frozenset[str]) -> FilesBeside | None:
+    """What the first folder beside `images` that has any holds of them: files of their names but for the suffix."""
     for place in sorted((name for name in below if name.casefold() in _MAPS), key=lambda n: _MAPS.index(n.casefold())):
         inner = [name.partition("/")[2] for name in below[place]]
-        there = {_stem(name): name for name in inner if os.path.splitext(name)[1].lower() in _LOSSLESS}  # noqa: PTH122
+        there = {_stem(name): name for name in inner if os.path.splitext(name)[1].lower() in suffixes}  # noqa: PTH122
         found = [there.get(_stem(name)) for name in images]
         if any(name is not None for name in found):
-            return PixelMaps(folder / place, found)
+            return FilesBeside(folder / place, found)
     return None
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl_ce.data.decode import Unreadable, decode_numbers, holds_numbers
 from ssl_ce.data.options import Fit
 from ssl_ce.data.pairs import as_packed
-from ssl_ce.data.source import PixelMaps
+from ssl_ce.data.source import FilesBeside
 from ssl_ce.errors import UserError
 
 UNLABELLED = 255
@@ -42,7 +42,7 @@ class LabelMaps:
         How the images were packed.
     """
 
-    def __init__(self, images: Sequence[Path | str], maps: PixelMaps, size: int, fit: Fit) -> None:
+    def __init__(self, images: Sequence[Path | str], maps: FilesBeside, size: int, fit: Fit) -> None:
         self._images = images
         self._maps = maps
         self._size = size
@@ -54,7 +54,7 @@ class LabelMaps:
 
     @cached_property
     def classes(self) -> Mapping[int, str]:
-        """Names of the numbers but "void", from `classes.json`; empty without one."""
+        """Names of the numbers but "void", the dataset's own or from `classes.json`; empty without."""
         return {number: name for number, name in self._named.items() if not _is_void(name)}
 
     def part(self, indices: Sequence[int] | NDArray[np.int64]) -> LabelMaps:
@@ -103,6 +103,8 @@ class LabelMaps:
 
     @cached_property
     def _named(self) -> dict[int, str]:
+        if self._maps.classes:
+            return dict(self._maps.classes)
         for folder in (self._maps.folder.parent, self._maps.folder.parent.parent):
             if (path := folder / "classes.json").is_file():
                 return _read_classes(path)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl_ce.data.boxes import Boxes
 from ssl_ce.data.imageset import ImageSet, Indices, Task
 from ssl_ce.data.labels import LabelMaps
 from ssl_ce.data.packfile import PIXELS_AT, Metadata, verify
@@ -34,6 +35,8 @@ class PackedImages:
         that were no files.
     label_maps
         The classes of the images' pixels; None where there are no maps beside the files.
+    boxes
+        Where objects are in the images; None where there are no annotations beside the files.
     """
 
     def __init__(self, path: Path, metadata: Metadata, source: Source | None = None) -> None:
@@ -54,10 +57,13 @@ class PackedImages:
         ).reshape(metadata.targets_shape)
         self.files: Sequence[Path | str] | None = None
         self.label_maps: LabelMaps | None = None
+        self.boxes: Boxes | None = None
         if source is not None and (kept := metadata.kept) is not None and len(source) == metadata.total:
             self.files = _files(source if len(kept) == len(source) else source.part(kept))
             if self.files is not None and source.maps is not None:
                 self.label_maps = LabelMaps(self.files, source.maps.part(kept), metadata.size, metadata.fit)
+            if self.files is not None and source.annotations is not None:
+                self.boxes = Boxes(self.files, source.annotations.part(kept), metadata.size, metadata.fit)
 
     @classmethod
     def open(cls, path: Path, source: Source | None = None) -> PackedImages:
@@ -95,33 +101,34 @@ class Subset:
     """A part of an image set, in an order of its own, as an image set: held-out train images, for example."""
 
     def __init__(self, parent: ImageSet, indices: Indices, split: str) -> None:
-        self._parent = parent
-        self._rows = _rows(indices, len(parent))
+        self.parent = parent
+        self.rows = _rows(indices, len(parent))
         self.name = parent.name
         self.split = split
         self.task: Task = parent.task
         self.classes = parent.classes
-        self.fingerprint = digest(parent.fingerprint, self._rows.tobytes())
+        self.fingerprint = digest(parent.fingerprint, self.rows.tobytes())
         self.size = parent.size
         self.source: dict[str, Any] = {**parent.source, "part_of": parent.split}
-        files, maps = files_of(parent), label_maps_of(parent)
-        self.files = None if files is None else part_of(files, self._rows)
-        self.label_maps = None if maps is None else maps.part(self._rows)
+        files, maps, boxes = files_of(parent), label_maps_of(parent), boxes_of(parent)
+        self.files = None if files is None else part_of(files, self.rows)
+        self.label_maps = None if maps is None else maps.part(self.rows)
+        self.boxes = None if boxes is None else boxes.part(self.rows)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def read(self, indices: Indices) -> Tensor:
         """Images as uint8 (n, 3, height, width), on the CPU."""
-        return self._parent.read(self._rows[_rows(indices, len(self))])
+        return self.parent.read(self.rows[_rows(indices, len(self))])
 
     def read_one(self, index: int) -> Tensor:
         """One image: uint8 (3, height, width)."""
-        return self._parent.read_one(int(self._rows[_rows([index], len(self))][0]))
+        return self.parent.read_one(int(self.rows[_rows([index], len(self))][0]))
 
     def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
         """Targets of `indices` (all when None)."""
-        return self._parent.targets(self._rows if indices is None else self._rows[_rows(indices, len(self))])
+        return self.parent.targets(self.rows if indices is None else self.rows[_rows(indices, len(self))])
 
 
 def files_of(images: ImageSet) -> Sequence[Path | str] | None:
@@ -133,6 +140,12 @@ def files_of(images: ImageSet) -> Sequence[Path | str] | None:
 def label_maps_of(images: ImageSet) -> LabelMaps | None:
     """The classes of the images' pixels; None where the image set has none."""
     found: LabelMaps | None = getattr(images, "label_maps", None)
+    return found
+
+
+def boxes_of(images: ImageSet) -> Boxes | None:
+    """Where objects are in the images; None where the image set does not know."""
+    found: Boxes | None = getattr(images, "boxes", None)
     return found
 
 

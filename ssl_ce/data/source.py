@@ -41,6 +41,8 @@ class Source:
         Files beside the images that are not images.
     maps
         Files beside the images that say of each pixel what it shows, where there are some.
+    annotations
+        Files beside the images that say which objects they show, and where, where there are some.
     """
 
     name: str
@@ -51,7 +53,8 @@ class Source:
     targets: NDArray[np.int64] | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
     ignored: int = 0
-    maps: PixelMaps | None = None
+    maps: FilesBeside | None = None
+    annotations: FilesBeside | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,6 +66,7 @@ class Source:
             images=part_of(self.images, indices),
             targets=None if self.targets is None else self.targets[np.asarray(indices, dtype=np.int64)],
             maps=None if self.maps is None else self.maps.part(indices),
+            annotations=None if self.annotations is None else self.annotations.part(indices),
             origin={**self.origin, **origin},
         )
 
@@ -83,15 +87,22 @@ class Source:
 
 
 @dataclass(frozen=True)
-class PixelMaps:
-    """Files below one folder, one for each image, or None for an image that has none."""
+class FilesBeside:
+    """Files below one folder, one for each image, or None for an image that has none.
+
+    Attributes
+    ----------
+    classes
+        Names of the numbers in maps, where the dataset has names of its own.
+    """
 
     folder: Path
     names: Sequence[str | None]
+    classes: Mapping[int, str] = field(default_factory=dict)
 
-    def part(self, indices: Sequence[int] | NDArray[np.int64]) -> PixelMaps:
+    def part(self, indices: Sequence[int] | NDArray[np.int64]) -> FilesBeside:
         """Those of the images at `indices`, in that order."""
-        return PixelMaps(self.folder, [self.names[i] for i in indices])
+        return FilesBeside(self.folder, [self.names[i] for i in indices], self.classes)
 
 
 @dataclass(frozen=True)

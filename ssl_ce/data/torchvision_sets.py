@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl_ce.data.boxes import read_annotation
 from ssl_ce.data.options import DataOptions
-from ssl_ce.data.source import Dataset, RawImage, Source
+from ssl_ce.data.source import Dataset, FilesBeside, RawImage, Source
 from ssl_ce.data.splitting import split_by_seed
 from ssl_ce.errors import MachineError, UserError
 
@@ -25,6 +25,8 @@ class _Content(NamedTuple):
     images: list[Any]
     targets: NDArray[np.int64] | None
     classes: tuple[str, ...]
+    maps: FilesBeside | None = None
+    annotations: FilesBeside | None = None
 
 
 _Extract = Callable[[Any], _Content]
@@ -67,6 +69,8 @@ def _dataset(
             task="none" if not labelled else "multilabel" if multilabel else "classes",
             classes=content.classes if labelled else (),
             targets=content.targets,
+            maps=content.maps,
+            annotations=content.annotations,
             origin={key: value for key, value in splits[split].items() if key != "train" and value != split},
         )
 
@@ -176,14 +180,25 @@ def _voc(found: Any) -> _Content:
     """The classification task: 1 = an object of the class is there, 0 = none, -1 = only difficult ones."""
     targets = np.zeros((len(found.images), len(VOC_CLASSES)), dtype=np.int64)
     for row, annotation in zip(targets, found.targets, strict=True):
-        for thing in ElementTree.parse(annotation).iter("object"):
+        for thing in read_annotation(Path(annotation)).iter("object"):
             number = VOC_CLASSES.index(thing.findtext("name", ""))
             difficult = thing.findtext("difficult", "0").strip() == "1"
             if not difficult:
                 row[number] = 1
             elif row[number] == 0:
                 row[number] = -1
-    return _Content(list(found.images), targets, VOC_CLASSES)
+    return _Content(list(found.images), targets, VOC_CLASSES, annotations=_beside(found.annotations))
+
+
+def _voc_segmentation(found: Any) -> _Content:
+    """Label maps and no targets: 0 is background, 255 (the border of an object, or what is left out) no class."""
+    names = dict(enumerate(("background", *VOC_CLASSES)))
+    return _Content(list(found.images), None, (), maps=_beside(found.masks, names))
+
+
+def _beside(paths: Sequence[str], classes: Mapping[int, str] | None = None) -> FilesBeside:
+    """Files of one folder, one for each image."""
+    return FilesBeside(Path(paths[0]).parent, [Path(path).name for path in paths], classes or {})
 
 
 _STL10: Mapping[str, Mapping[str, Any]] = {**_BY_NAME, "unlabeled": {"split": "unlabeled"}}
@@ -246,4 +261,10 @@ voc2007 = _dataset(
 )
 voc2012 = _dataset(
     "voc2012", "VOCDetection", "VOCdevkit/VOC2012/", _VOC2012, _voc, multilabel=True, fixed={"year": "2012"}
+)
+voc2007_segmentation = _dataset(
+    "voc2007-segmentation", "VOCSegmentation", "VOCdevkit/VOC2007/", _VOC2007, _voc_segmentation, fixed={"year": "2007"}
+)
+voc2012_segmentation = _dataset(
+    "voc2012-segmentation", "VOCSegmentation", "VOCdevkit/VOC2012/", _VOC2012, _voc_segmentation, fixed={"year": "2012"}
 )

@@ -53,7 +53,15 @@ class Calibratable(Protocol):
 
 @runtime_checkable
 class TrainableBackbone(Protocol):
-    """A descriptor that can be trained further (fine-tuning, detection, segmentation)."""
+    """A descriptor that can be trained further (fine-tuning, detection, segmentation).
+
+    Attributes
+    ----------
+    tap
+        The tap of its encoder that it describes.
+    """
+
+    tap: str
 
     def trainable(self) -> Encoder:
         """A fresh copy of the encoder, in training mode, every parameter requiring gradients."""

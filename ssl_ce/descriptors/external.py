@@ -1,23 +1,18 @@
-"""Encoders from elsewhere: torchvision and timm models, and checkpoints in a file, behind the `Encoder` contract."""
+"""Encoders from elsewhere: torchvision and timm models behind the `Encoder` contract."""
 
 from __future__ import annotations
 
-import pickle
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.methods.saved import read_safetensors
-from ssl_ce.networks.encoder import Encoder, EncoderConfig, InputSpec, StagedEncoder, build_encoder, wanted_taps
+from ssl_ce.networks.encoder import InputSpec, wanted_taps
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class HookedEncoder(nn.Module):
@@ -65,8 +60,8 @@ class HookedEncoder(nn.Module):
         return found
 
 
-def torchvision_encoder(name: str, *, pretrained: bool, seed: int = 0) -> HookedEncoder:
-    """A torchvision model by name, with its default weights (downloaded by torchvision) or untrained."""
+def torchvision_encoder(name: str, *, pretrained: bool, seed: int = 0, size: int = 224) -> HookedEncoder:
+    """A torchvision model by name, untrained, or with its default weights (downloaded by torchvision) at their size."""
     import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
@@ -76,7 +71,7 @@ def torchvision_encoder(name: str, *, pretrained: bool, seed: int = 0) -> Hooked
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = torchvision.models.get_model(name, weights=None)
-        return HookedEncoder(model, InputSpec(224, _IMAGENET_MEAN, _IMAGENET_STD))
+        return HookedEncoder(model, InputSpec(size, IMAGENET_MEAN, IMAGENET_STD))
     weights = torchvision.models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     spec = InputSpec(int(transform.crop_size[0]), tuple(transform.mean), tuple(transform.std))
@@ -98,97 +93,6 @@ def timm_encoder(name: str, *, pretrained: bool, seed: int = 0) -> HookedEncoder
         model = _downloading(f"timm:{name}", lambda: timm.create_model(name, pretrained=pretrained))
     config: dict[str, Any] = timm.data.resolve_model_data_config(model)  # type: ignore[attr-defined, no-untyped-call]
     return HookedEncoder(model, InputSpec(int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])))
-
-
-def file_encoder(path: Path, config: EncoderConfig, size: int, *, prefix: str = "", partial: bool = False) -> Encoder:
-    """One of our encoders with weights from somebody's file: safetensors, or a state dict that torch saved.
-
-    Keys may be our own, or torchvision's for AlexNet, VGG-11 and ResNets (`features.0.weight`); `prefix` is stripped
-    first. How many of the encoder's tensors were found is printed.
-
-    Raises
-    ------
-    UserError
-        If the file is unreadable or holds more than tensors, or covers the encoder only partly and `partial` is not
-        set.
-    """
-    encoder: Any = build_encoder(config, size)
-    own = encoder.state_dict()
-    given = {key.removeprefix(prefix): value for key, value in read_state(path).items() if key.startswith(prefix)}
-    if not own.keys() & given.keys():
-        given = _from_torchvision(given, config.name, encoder)
-    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
-    print(
-        f"{path}: {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' found and loaded.",
-        file=sys.stderr,
-    )
-    if len(fitting) < len(own) and not partial:
-        absent = next(key for key in own if key not in fitting)
-        raise UserError(
-            f"{path} covers {len(fitting)} of {len(own)} tensors of the encoder '{config.name}' at {size} pixels (not "
-            f"'{absent}', for one). Give the right ?encoder=, size= or prefix=, or add partial=true to take it so."
-        )
-    encoder.load_state_dict({**own, **fitting})
-    return encoder  # type: ignore[no-any-return]
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of somebody's weights file: safetensors, or a state dict that torch saved, read without running code.
-
-    Raises
-    ------
-    UserError
-        If the file is not there, is unreadable or holds more than tensors.
-    """
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of foreign pickles; what matters is an error
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no weights file {path}.") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} holds more than tensors, so reading it could run code; it was not read. "
-            "Save the state dict alone (torch.save(model.state_dict(), FILE)) or use safetensors."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}.") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    tensors = (
-        {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
-    )
-    if not tensors:
-        raise UserError(f"{path} holds no state dict (a mapping of names to tensors).")
-    return tensors
-
-
-def _from_torchvision(state: dict[str, Tensor], name: str, encoder: StagedEncoder) -> dict[str, Tensor]:
-    """The tensors that torchvision's model has in common with our encoder `name`, under our keys."""
-    places: dict[str, str] = {}
-    if name.startswith("alexnet"):
-        numbers = {"0": "conv1", "3": "conv2", "6": "conv3", "8": "conv4", "10": "conv5"}
-        places = {f"features.{number}": f"stages.{stage}.0" for number, stage in numbers.items()}
-    elif name.startswith("vgg"):
-        layers = [
-            f"stages.{tap}.{layer}"
-            for tap, stage in encoder.stages.items()
-            # What stands for a pooling layer is one layer in torchvision, whatever it is made of here.
-            for layer in range(len(stage) if isinstance(stage, nn.Sequential) and tap.startswith("conv") else 1)
-        ]
-        places = {f"features.{number}": layer for number, layer in enumerate(layers)}
-    elif name.startswith("resnet"):
-        places = {"conv1": "stages.stem.0", "bn1": "stages.stem.1"}
-        places |= {layer: f"stages.{layer}" for layer in encoder.stages if layer != "stem"}
-    return {
-        place + key.removeprefix(given): value
-        for key, value in state.items()
-        for given, place in places.items()
-        if key.startswith(f"{given}.")
-    }
 
 
 def _tap_places(model: nn.Module) -> dict[str, nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,8 @@ class NetworkDescriptor:
         RGB of 255 that stands for missing pixels: what the network was trained with.
     untrained
         The weights were never trained, so BatchNorm statistics must be calibrated before a fair comparison.
+    notes
+        What records say of it, such as how much of a checkpoint was found.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class NetworkDescriptor:
         pool: int | str = 4,
         mean_fill: tuple[int, int, int] = (117, 104, 123),
         untrained: bool = False,
+        notes: Mapping[str, Any] | None = None,
         device: str = "cpu",
     ) -> None:
         if pool != "flat" and (not isinstance(pool, int) or pool < 1):
@@ -66,6 +70,7 @@ class NetworkDescriptor:
         self.tap = tap or list(encoder.taps)[-1]
         self.pool = pool
         self.mean_fill = mean_fill
+        self.notes: dict[str, Any] = dict(notes or {})
         self.needs_calibration = untrained and any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules())
         self._device = torch.device(device)
         self._untrained = untrained
@@ -83,12 +88,12 @@ class NetworkDescriptor:
         """uint8 (n, 3, h, w), optional bool holes (n, 1, h, w), True = missing -> float32 (n, dim), on the CPU."""
         images = as_images(images)
         holes = None if holes is None else as_holes(holes, images)
-        self.encoder.eval()
-        parts = [
-            self._describe(images[start : start + _BATCH], None if holes is None else holes[start : start + _BATCH])
-            for start in range(0, len(images), _BATCH)
-        ]
-        return torch.cat(parts) if parts else torch.empty(0, self.dim(*images.shape[2:]))
+        return self._describe_taps(images, holes, {self.tap: self})[self.tap]
+
+    @torch.no_grad()
+    def describe_taps(self, images: Tensor, taps: Mapping[str, NetworkDescriptor]) -> dict[str, Tensor]:
+        """What each of `taps`, descriptors of one encoder, makes of the images, in one pass: {key: (n, its dim)}."""
+        return self._describe_taps(as_images(images), None, taps)
 
     def state_hash(self) -> str:
         """Hash of the encoder's parameters and buffers as they are now."""
@@ -99,6 +104,7 @@ class NetworkDescriptor:
         """A copy whose BatchNorm statistics are the averages over up to 1,024 of `images`, evenly spread."""
         encoder = copy.deepcopy(self.encoder)
         norms = [part for part in encoder.modules() if isinstance(part, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # cumulative average
@@ -107,8 +113,26 @@ class NetworkDescriptor:
         indices = torch.linspace(0, len(images) - 1, count).round().long()
         for batch in torch.split(indices, _BATCH):
             encoder.maps(self._network_input(images.read(batch)), [list(encoder.taps)[-1]])
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum  # a copy that is trained further must follow its weights
+        return self.with_encoder(encoder)
+
+    def with_encoder(self, encoder: Encoder) -> NetworkDescriptor:
+        """The same tap, pooled the same way, of another encoder whose BatchNorm statistics are settled."""
         return NetworkDescriptor(
-            self.name, encoder, self.tap, pool=self.pool, mean_fill=self.mean_fill, device=str(self._device)
+            self.name,
+            encoder,
+            self.tap,
+            pool=self.pool,
+            mean_fill=self.mean_fill,
+            notes=self.notes,
+            device=str(self._device),
+        )
+
+    def at(self, tap: str, pool: int | str) -> NetworkDescriptor:
+        """The same encoder at a tap, pooled to a grid."""
+        return NetworkDescriptor(
+            self.name, self.encoder, tap, pool=pool, mean_fill=self.mean_fill, device=str(self._device)
         )
 
     def trainable(self) -> Encoder:
@@ -116,23 +140,34 @@ class NetworkDescriptor:
         encoder: Any = copy.deepcopy(self.encoder).train().requires_grad_(True)
         return encoder  # type: ignore[no-any-return]
 
-    def _describe(self, images: Tensor, holes: Tensor | None) -> Tensor:
+    def _describe_taps(
+        self, images: Tensor, holes: Tensor | None, taps: Mapping[str, NetworkDescriptor]
+    ) -> dict[str, Tensor]:
+        self.encoder.eval()
+        if not len(images):
+            return {key: torch.empty(0, one.dim(*images.shape[2:])) for key, one in taps.items()}
+        found: dict[str, list[Tensor]] = {key: [] for key in taps}
+        for start in range(0, len(images), _BATCH):
+            part = slice(start, start + _BATCH)
+            maps = self._maps(images[part], None if holes is None else holes[part], [one.tap for one in taps.values()])
+            for key, one in taps.items():
+                found[key].append(one._pooled(maps[one.tap]))
+        return {key: torch.cat(parts) for key, parts in found.items()}
+
+    def _maps(self, images: Tensor, holes: Tensor | None, taps: Sequence[str]) -> dict[str, Tensor]:
         images = images.to(self._device)
         if holes is not None:
             fill = torch.tensor(self.mean_fill, dtype=torch.uint8, device=self._device).view(1, 3, 1, 1)
             images = torch.where(holes.to(self._device), fill, images)
-        found: Tensor = self.encoder.maps(self._network_input(images), [self.tap])[self.tap]
+        maps: dict[str, Tensor] = self.encoder.maps(self._network_input(images), taps)
+        return maps
+
+    def _pooled(self, found: Tensor) -> Tensor:
+        """The map (n, channels, h, w) on its grid: float32 (n, dim), on the CPU."""
         if isinstance(self.pool, int):
             found = F.adaptive_avg_pool2d(found, (min(found.shape[2], self.pool), min(found.shape[3], self.pool)))
         return found.flatten(1).float().cpu()
 
     def _network_input(self, images: Tensor) -> Tensor:
-        spec = self.encoder.input
-        x = images.to(self._device)
-        if x.shape[2:] != (spec.size, spec.size):
-            x = F.interpolate(
-                x.float(), size=(spec.size, spec.size), mode="bicubic", antialias=True, align_corners=False
-            )
-            x = x.round().clamp(0, 255)
-        normalized: Tensor = spec.normalize(x)
-        return normalized
+        prepared: Tensor = self.encoder.input.prepare(images.to(self._device))
+        return prepared

@@ -11,7 +11,7 @@ import torch
 
 from ssl_ce.descriptors import descriptors
 from ssl_ce.descriptors.base import Descriptor
-from ssl_ce.descriptors.learned import NetworkDescriptor
+from ssl_ce.descriptors.every_tap import tapped
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.methods.saved import load_run
 from ssl_ce.networks import encoders
@@ -39,16 +39,18 @@ def load(text: str, device: str = "cpu") -> Descriptor:
         )
     options = dict(reference.options)
     pool = options.pop("pool", 4)
-    encoder, untrained = _external(reference, options)
+    encoder, untrained, notes = _external(reference, options)
     if options:
-        raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", "seed", *_AXES))
-    return NetworkDescriptor(
+        file_options = ("encoder", "key", "prefix", "partial", "normalize") if reference.scheme == "file" else ("seed",)
+        raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", *file_options, *_AXES))
+    return tapped(
         text,
         encoder,
         reference.tap,
         pool=pool,
         mean_fill=_mean_of(encoder),
         untrained=untrained,
+        notes=notes,
         device=device,
     )
 
@@ -62,7 +64,7 @@ def call_with_options(target: Callable[..., T], reference: Reference, **extra: A
     return target(**reference.options, **extra)
 
 
-def _of_run(reference: Reference, device: str) -> NetworkDescriptor:
+def _of_run(reference: Reference, device: str) -> Descriptor:
     path = Path(reference.target)
     if not path.exists() and reference.scheme is None and len(path.parts) == 1:
         raise unknown("descriptor or run", reference.target, descriptors.names())
@@ -73,7 +75,7 @@ def _of_run(reference: Reference, device: str) -> NetworkDescriptor:
     if options:
         raise unknown(f"option of '{reference.text}'", next(iter(options)), ("pool",))
     mean_fill = getattr(getattr(method, "config", None), "mean_fill", _mean_of(method.encoder))
-    return NetworkDescriptor(
+    return tapped(
         reference.text,
         method.encoder,
         reference.tap,
@@ -84,31 +86,28 @@ def _of_run(reference: Reference, device: str) -> NetworkDescriptor:
     )
 
 
-def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, bool]:
-    """The encoder of `random:`, `torchvision:`, `timm:` or `file:`, and whether it is untrained. Takes its options."""
-    from ssl_ce.descriptors.external import file_encoder, timm_encoder, torchvision_encoder
+def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, bool, dict[str, Any]]:
+    """The encoder of `random:`, `torchvision:`, `timm:` or `file:`, whether it is untrained, and what a record says of
+    it. Takes its options."""
+    from ssl_ce.descriptors.checkpoints import FileOptions, file_encoder
+    from ssl_ce.descriptors.external import timm_encoder, torchvision_encoder
 
     scheme, target = reference.scheme, reference.target
     makers = {"torchvision": torchvision_encoder, "timm": timm_encoder}
     if scheme == "file":
-        size = int(options.pop("size", 227))
-        prefix, partial = str(options.pop("prefix", "")), bool(options.pop("partial", False))
-        return file_encoder(
-            Path(target),
-            _encoder_config(options, options.pop("encoder", "alexnet")),
-            size,
-            prefix=prefix,
-            partial=partial,
-        ), False
+        config = _encoder_config(options, options.pop("encoder", "alexnet"))
+        given = {name: options.pop(name) for name in FileOptions.model_fields if name in options}
+        encoder, notes = file_encoder(Path(target), config, parse(FileOptions, given, "the subject's options"))
+        return encoder, False, notes
     if scheme in makers:
-        return makers[scheme](target, pretrained=True), False
+        return makers[scheme](target, pretrained=True), False, {}
     seed = int(options.pop("seed", 0))
     inner, colon, name = target.partition(":")
     if colon and inner in makers:
-        return makers[inner](name, pretrained=False, seed=seed), True
+        return makers[inner](name, pretrained=False, seed=seed), True, {}
     if target not in encoders:
         raise unknown("encoder", target, [*encoders.names(), "torchvision:resnet18", "timm:resnet18"])
-    return _untrained(target, int(options.pop("size", 128)), options, seed), True
+    return _untrained(target, int(options.pop("size", 128)), options, seed), True, {}
 
 
 def _untrained(name: str, size: int, options: dict[str, Any], seed: int) -> Encoder:

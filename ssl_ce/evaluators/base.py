@@ -20,9 +20,10 @@ Subject = Descriptor | Inpainter
 
 @dataclass(frozen=True)
 class Needs:
-    """What a subject and the data must offer: `capability` "encode" (a descriptor) or "fill" (an inpainter)."""
+    """What a subject and the data must offer: `capability` "encode" (a descriptor), "train" (one whose network can be
+    trained further) or "fill" (an inpainter)."""
 
-    capability: Literal["encode", "fill"]
+    capability: Literal["encode", "train", "fill"]
     task: Task = "none"
     train: bool = False
 

@@ -4,7 +4,8 @@ After DINOv2's log_regression.py (Oquab et al., 2023). Multinomial, L2, 45 costs
 features whose scaler sees the fitting images only. C is chosen by log-loss on train: on 10 % held out by
 seed, or by stratified 5-fold where a class has fewer than 50 labels; ties go to the smaller C. Then it is
 refitted on all of train and tested once. With `labels_per_class` all this is done for several class-
-balanced draws of labels, the same draws for every subject.
+balanced draws of labels, the same draws for every subject. Multi-label sets: see
+`ssl_ce.evaluators.multilabel_probe`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ssl_ce.data.imageset import ImageSet
+from ssl_ce.data.imageset import ImageSet, Task
 from ssl_ce.errors import UserError
-from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_classification, check_describes, encode, resolve_descriptor
+from ssl_ce.evaluators.base import Env, EvaluationData, Subject
+from ssl_ce.evaluators.encoding import encode, train_of
+from ssl_ce.evaluators.frozen import FrozenEvaluator
 from ssl_ce.evaluators.logistic import Path, Problem, fit_paths
+from ssl_ce.evaluators.multilabel_probe import check_labels, judge_multilabel
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
 from ssl_ce.evaluators.sampling import Split, draw_labels, held_out_split, stratified_folds
@@ -72,36 +75,31 @@ class LinearProbeConfig(Settings):
     draws: PositiveInt = 10
 
 
-class LinearProbe:
-    """Judges a descriptor by a linear classifier: `accuracy`, `top5` above five classes, `log_loss`."""
+class LinearProbe(FrozenEvaluator):
+    """Judges a descriptor by a linear classifier: `accuracy`, `top5` above five classes, `log_loss`.
+
+    Of multi-label sets `map`, `map_11point` and `log_loss`.
+    """
 
     name: ClassVar[str] = "linear-probe"
-    version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = LinearProbeConfig
-    needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
-    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "top5", "accuracy_sd", "log_loss")
-    floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
+    tasks: ClassVar[tuple[Task, ...]] = ("classes", "multilabel")
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "map", "map_11point", "top5", "accuracy_sd", "log_loss")
+    config: LinearProbeConfig
 
     def __init__(self, config: LinearProbeConfig) -> None:
         self.config = config
 
-    @property
-    def protocol(self) -> str:
-        """The protocol that records carry."""
-        return f"{self.name}@{self.version}"
-
-    def reference(self, text: str) -> str:
-        """The subject reference that `text` means here: itself."""
-        return text
-
-    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
-        """The descriptor that `reference` names, calibrated on train if it was never trained."""
-        return resolve_descriptor(reference, data.train, device)
-
-    def check(self, subject: Subject, data: EvaluationData) -> None:
-        """Raises `UserError` if the data cannot be classified, or a class has too few labels."""
-        train = check_classification(data)
-        check_describes(subject, data.test)
+    def check_data(self, data: EvaluationData) -> None:
+        """Raises `UserError` if a class has too few labels."""
+        train = train_of(data)
+        if train.task == "multilabel":
+            if self.config.labels_per_class is not None:
+                raise UserError(
+                    f"labels_per_class draws labels of one class an image, and those of {train.name} are multi-label. "
+                    "Leave it out."
+                )
+            return check_labels(train, wanted=2)
         counts = np.bincount(train.targets(), minlength=len(train.classes))
         rarest = int(counts.argmin())
         wanted = self.config.labels_per_class or 2
@@ -112,10 +110,12 @@ class LinearProbe:
                 f"{train.split}, and {why}. Give more of them, or leave the class out."
             )
 
-    def run(self, subject: Subject, data: EvaluationData, env: Env) -> Iterator[Record]:
-        """One record. Outcomes of each test image are 0 or 1, or the share of draws that were right."""
+    def judge(self, subject: Subject, data: EvaluationData, env: Env) -> Record:
+        """The record. Outcomes of each test image are 0 or 1, or the share of draws that were right."""
+        if train_of(data).task == "multilabel":
+            return judge_multilabel(self, subject, data, env)
         started = time.perf_counter()
-        train = check_classification(data)
+        train = train_of(data)
         features, tests = encode(subject, train, env), encode(subject, data.test, env)
         fitting = _Fitting(self.config, features, train.targets(), len(train.classes), env.device)
         samples = self._samples(train, env.seed)
@@ -128,7 +128,7 @@ class LinearProbe:
         outcomes = {"accuracy": answers.ranks < 1}
         if len(train.classes) > 5:
             outcomes["top5"] = answers.ranks < 5
-        yield make_record(
+        return make_record(
             self, subject, data, env,
             variant=self._variant(),
             metrics=self._metrics(outcomes, answers, env.seed),

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -151,7 +151,7 @@ def fit_paths(
         Penalise the weights of features divided by their standard deviations within the problem (constant
         ones are left as they are). Weights and probabilities are still those of the features as given.
     """
-    for batch in _batches(_reduce(problem, standardize, torch.device(device)) for problem in problems):
+    for batch in _batches(_reduced(problems, standardize, torch.device(device))):
         with _threads(sum(reduced.features.numel() for reduced in batch)):
             paths = _fit_batch(batch, classes, tolerance, max_iterations)
         yield from paths
@@ -167,6 +167,18 @@ class _Reduced:
     center: Tensor
     scale: Tensor
     basis: Tensor | None
+
+
+def _reduced(problems: Iterable[Problem], standardize: bool, device: torch.device) -> Iterator[_Reduced]:
+    """Each problem reduced; one of the same features and costs as the one before shares its rotation."""
+    last: _Reduced | None = None
+    for problem in problems:
+        shared = last is not None and problem.features is last.problem.features
+        if last is not None and shared and np.array_equal(problem.costs, last.problem.costs):
+            last = replace(last, problem=problem)
+        else:
+            last = _reduce(problem, standardize, device)
+        yield last
 
 
 def _reduce(problem: Problem, standardize: bool, device: torch.device) -> _Reduced:

@@ -9,8 +9,9 @@ import numpy as np
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.descriptors.learned import NetworkDescriptor
 from ssl_ce.methods.base import Method
-from ssl_ce.randomness import derive_seed, sample_order
+from ssl_ce.randomness import sample_order
 from ssl_ce.search import nearest
+from ssl_ce.seeds import derive_seed
 
 _MOST_IMAGES = 2_000
 _HELD_OUT = 0.2

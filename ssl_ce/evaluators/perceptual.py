@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_ce.data.imageset import ImageSet
-from ssl_ce.descriptors.external import read_state
+from ssl_ce.descriptors.weights_file import read_checkpoint
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.evaluators.base import Env
 from ssl_ce.manifest import versions
@@ -211,7 +211,7 @@ def _made(metric: str, network: str, url: str, make: Callable[[], nn.Module]) ->
             f"{metric} needs the weights of {network}, and {path} is not there. "
             f"Get them with: curl -L --create-dirs -o {path} {url}"
         )
-    read_state(path)
+    read_checkpoint(path)
     try:
         with torch.random.fork_rng(devices=[]):
             return make().eval()

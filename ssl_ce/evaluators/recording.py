@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ssl_ce import manifest
+from ssl_ce.data.duplicates import find_duplicates
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator, Subject
 from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo, cell_hash, record_id
 from ssl_ce.settings import Settings
 
+DUPLICATES = "duplicates"
+"""The note of how many test images are among the train images."""
 LEFT_OUT = "images left out because they equal the query"
 """The note of how many searched images were passed over, summed over the queries."""
 
@@ -46,14 +49,17 @@ def make_record(
     chosen
         What was selected, and on which split.
     notes
-        What else is to be said about how the result came about.
+        What else is to be said about how the result came about. Beside them stand the subject's own `notes`, and how
+        many test images are among the train images (`duplicates`).
     used
         Hashes of what decided the result beside the subject and the images, such as the masks of its holes.
     started
         `time.perf_counter()` when the work on this result began.
     """
+    seconds = time.perf_counter() - started
     cell = cell_of(evaluator, subject.name, data, env.seed)
     fingerprints = [images.fingerprint for images in (data.test, data.train) if images is not None]
+    known = {**getattr(subject, "notes", {}), **_duplicates(data, env)}
     return Record(
         id=record_id(cell, variant, subject.identity, *fingerprints, *used),
         cell=cell,
@@ -66,11 +72,32 @@ def make_record(
         metrics=dict(metrics),
         config=evaluator.config.model_dump(mode="json"),
         chosen=dict(chosen or {}),
-        notes=dict(notes or {}),
-        seconds=round(time.perf_counter() - started, 3),
+        notes={**known, **(notes or {})},
+        seconds=round(seconds, 3),
         peak_memory_mb=round(manifest.peak_memory_mb(), 1),
         machine=manifest.describe_machine(str(env.device)),
         outcomes={name: np.asarray(values, dtype=np.float64).tolist() for name, values in outcomes.items()},
+    )
+
+
+def made_of_part(
+    record: Record,
+    evaluator: Evaluator,
+    subject: Subject,
+    data: EvaluationData,
+    env: Env,
+    chosen: Mapping[str, Any],
+) -> Record:
+    """The record of a subject that one of its parts stands for: the part's `record`, and how it was `chosen`."""
+    cell = cell_of(evaluator, subject.name, data, env.seed)
+    fingerprints = [images.fingerprint for images in (data.test, data.train) if images is not None]
+    return record.model_copy(
+        update={
+            "id": record_id(cell, record.variant, subject.identity, *fingerprints),
+            "cell": cell,
+            "subject": SubjectInfo(name=subject.name, identity=subject.identity),
+            "chosen": {**record.chosen, **chosen},
+        }
     )
 
 
@@ -95,6 +122,14 @@ def dataset_info(images: ImageSet) -> DatasetInfo:
         size=images.size,
         source=dict(images.source),
     )
+
+
+def _duplicates(data: EvaluationData, env: Env) -> dict[str, Any]:
+    """The note on test images that are among the train images; none without train images, or unless both are packed."""
+    if data.train is None or data.train.size is None or data.test.size is None:
+        return {}
+    env.say("looking for test images among the train images")
+    return {DUPLICATES: find_duplicates(data.train, data.test).counts()}
 
 
 def departures(config: Settings, *told_otherwise: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -116,6 +116,12 @@ class Nearest:
         self._whole = index == "full" or complete is not None
         self._complete, self._device = complete, device
         self._cache = FeatureCache() if cache is None else cache
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What records say of the descriptor that it searches by."""
+        notes: dict[str, Any] = getattr(self.descriptor, "notes", {})
+        return notes
 
     def fill(self, images: Tensor, holes: Tensor) -> Tensor:
         """uint8 (n, 3, h, w), bool (n, 1, h, w), True = missing -> uint8 (n, 3, h, w), on the CPU.

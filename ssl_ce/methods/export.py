@@ -11,22 +11,26 @@ import torch
 
 from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write
-from ssl_ce.methods.saved import load_run, save_tensors
+from ssl_ce.methods.saved import load_run, save_encoder
+from ssl_ce.methods.timm_folder import export_timm
 from ssl_ce.networks.alexnet import torchvision_state
 from ssl_ce.networks.encoder import StagedEncoder
 
 
 def export_encoder(run: Path, layout: str, out: Path) -> str:
-    """Write the encoder of `run` to `out` as "safetensors", "torchvision" or "onnx"; returns a line that says what.
+    """Write the encoder of `run` to `out` as "safetensors", "torchvision", "timm" (a folder) or "onnx"; returns a line
+    that says what.
 
     Raises
     ------
     UserError
         If `run` is not a run, its encoder does not fit the layout, or an extra is missing.
     """
+    if layout == "timm":
+        return export_timm(run, out)
     encoder: Any = load_run(run).encoder
     if layout == "safetensors":
-        save_tensors(encoder.state_dict(), out)
+        save_encoder(encoder, out)
         size = encoder.input.size
         return f"{out}: {len(encoder.state_dict())} tensors of the encoder, for values in [-1, 1] at {size} x {size}."
     if not isinstance(encoder, StagedEncoder):

@@ -7,7 +7,9 @@ training).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write, digest
 from ssl_ce.methods import methods
 from ssl_ce.methods.base import Method
+from ssl_ce.networks.encoder import InputSpec
 from ssl_ce.settings import parse, read_yaml
 
 RECIPE = "recipe.yaml"
 WEIGHTS = "weights.safetensors"
 ENCODER = "encoder.safetensors"
 INITIAL_ENCODER = "encoder-initial.safetensors"
+_INPUT = "ssl_ce.input"  # where a file's metadata say what the encoder is fed
 
 
 def parse_method(section: Mapping[str, Any], where: str) -> tuple[str, Any]:
@@ -87,12 +91,23 @@ def save_weights(networks: Mapping[str, nn.Module], path: Path) -> None:
     save_tensors(nn.ModuleDict(dict(networks)).state_dict(), path)
 
 
-def save_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+def save_encoder(encoder: nn.Module, path: Path) -> None:
+    """Write an encoder's tensors to a safetensors file, atomically, with what it is fed (`read_input`) beside them."""
+    save_tensors(encoder.state_dict(), path, input_metadata(encoder))
+
+
+def input_metadata(encoder: nn.Module) -> dict[str, str]:
+    """What the encoder is fed, as the metadata of a safetensors file that `read_input` reads."""
+    spec = getattr(encoder, "input", None)
+    return {_INPUT: json.dumps(asdict(spec))} if isinstance(spec, InputSpec) else {}
+
+
+def save_tensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors to a safetensors file, atomically."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     # Not save_file, which hides what the system says of a full disk.
     with atomic_write(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors))
+        temporary.write_bytes(safetensors.torch.save(tensors, dict(metadata) if metadata else None))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -103,6 +118,29 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} does not exist.") from error
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}.") from error
+
+
+def read_input(path: Path) -> InputSpec | None:
+    """What the encoder in a file that `save_encoder` wrote is fed; None for a file that does not say."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            found = json.loads((file.metadata() or {})[_INPUT])
+            return InputSpec(int(found["size"]), three(found["mean"]), three(found["std"]))
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def three(values: Iterable[float]) -> tuple[float, float, float]:
+    """One number for each of red, green and blue. Raises `ValueError` for another count."""
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse (`UserError`) weights of which one is NaN or infinite, by the first tensor's name."""
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: the tensor {key} holds NaN or infinite values. Take an earlier checkpoint.")
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -121,6 +159,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> 
             f"The weights in {path} are of another architecture: {len(own) - len(missing) - len(misshapen)} of "
             f"{len(own)} tensors fit ({example})."
         )
+    check_finite(state, path)
     module.load_state_dict(dict(state))
 
 

@@ -10,6 +10,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from ssl_ce.data.views import resized
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.settings import Settings
 
@@ -72,6 +73,10 @@ class InputSpec:
         mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1) * 255.0
         std = torch.tensor(self.std, device=images.device).view(3, 1, 1) * 255.0
         return (images.float() - mean) / std
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 (n, 3, h, w) of any size -> normalised float32 (n, 3, size, size), by antialiased bicubic resizing."""
+        return self.normalize(resized(images, self.size))
 
 
 @runtime_checkable

@@ -42,6 +42,11 @@ def timm_backbone(size: int, config: EncoderConfig) -> TimmEncoder:
         ) from error
 
 
+def joined(key: str) -> str:
+    """A tensor's name with "_" for ".": "stages_0" where timm takes features is "stages.0" elsewhere."""
+    return key.replace(".", "_")
+
+
 class TimmEncoder(nn.Module):
     """A timm model made with `features_only=True`; each of its features is a tap.
 

@@ -8,7 +8,8 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.data.packing import Subset
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.metrics import hole_metrics
-from ssl_ce.randomness import derive_seed, sample_order
+from ssl_ce.randomness import sample_order
+from ssl_ce.seeds import derive_seed
 
 _BATCH = 128
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write, check_folder, write_text
-from ssl_ce.methods.saved import ENCODER, INITIAL_ENCODER, RECIPE, WEIGHTS, save_tensors, save_weights
+from ssl_ce.methods.saved import ENCODER, INITIAL_ENCODER, RECIPE, WEIGHTS, save_encoder, save_weights
 from ssl_ce.pretraining.recipe import Recipe, make_recipe
 from ssl_ce.settings import dump_yaml, read_yaml
 
@@ -59,7 +59,7 @@ class RunDirectory:
         """Make the directory with its recipe and the untrained encoder. Refuses one that holds anything."""
         self.check_free()
         try:
-            save_tensors(encoder.state_dict(), self.path / INITIAL_ENCODER)
+            save_encoder(encoder, self.path / INITIAL_ENCODER)
             write_text(self.path / RECIPE, dump_yaml(recipe))
         except BaseException:
             # Half a run could neither go on nor be begun again.
@@ -87,7 +87,7 @@ class RunDirectory:
         with atomic_write(self.path / CHECKPOINT) as temporary, temporary.open("wb") as file:
             torch.save({"networks": {name: net.state_dict() for name, net in networks.items()}, **state}, file)
         save_weights(networks, self.path / WEIGHTS)
-        save_tensors(networks["encoder"].state_dict(), self.path / ENCODER)
+        save_encoder(networks["encoder"], self.path / ENCODER)
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, on the CPU, or None if there is none yet."""

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from ssl_ce.files import digest
 from ssl_ce.settings import Settings
 
-Spread = Literal["bootstrap over test images", "n/a"]
+Spread = Literal["bootstrap over test images", "bootstrap over test images' confusion matrices", "n/a"]
 
 
 class Metric(Settings):

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -99,8 +99,16 @@ class RecordStore:
         """The cells that have a record."""
         return {record.cell for record in self.records()}
 
-    def outcomes(self, record_id: str) -> dict[str, NDArray[np.float64]]:
+    def find_outcomes(
+        self, record: Record, names: Collection[str] | None = None
+    ) -> dict[str, NDArray[np.float64]] | None:
+        """As `outcomes`, those called `names` alone; None if none are kept for the record."""
+        return self.outcomes(record.id, names) if self._outcomes_path(record.id).exists() else None
+
+    def outcomes(self, record_id: str, names: Collection[str] | None = None) -> dict[str, NDArray[np.float64]]:
         """The outcomes of one record: {name: float64 (n,)}, one number for each test image, or each draw.
+
+        `names` are those to read, as far as there are such; None: all.
 
         Raises
         ------
@@ -110,7 +118,7 @@ class RecordStore:
         path = self._outcomes_path(record_id)
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
+                return {name: arrays[name] for name in arrays.files if names is None or name in names}
         except FileNotFoundError as error:
             raise UserError(f"No outcomes are kept for the record '{record_id}' in {self.folder}.") from error
         except (OSError, ValueError, EOFError, BadZipFile) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +15,10 @@ from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import digest
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.records.statistics import bootstrap_difference, mean_metric
+from ssl_ce.report.frames import as_json, tidy_frame
 from ssl_ce.report.layout import Table, arrange, head
-from ssl_ce.report.tables import markdown_table, print_tables, tidy_frame
+from ssl_ce.report.markdown import markdown_table
+from ssl_ce.report.terminal import print_tables
 from ssl_ce.report.units import unit_of
 from ssl_ce.rings import RINGS
 
@@ -168,8 +169,7 @@ def render_breakdown(tables: Sequence[Breakdown], format: Literal["md", "csv", "
     frame = breakdown_frame(tables)
     if format == "csv":
         return str(frame.to_csv(index=False, lineterminator="\n"))
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return as_json(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 
 def print_breakdown(tables: Iterable[Breakdown], console: Console) -> None:

@@ -32,16 +32,36 @@ def read_curve(run: Path, quantity: str) -> Curve:
     UserError
         If there is no log, or the quantity is not in it.
     """
-    known = _columns(run)
-    if quantity not in known:
-        raise unknown(f"quantity in {run / 'log.csv'}", quantity, known)
-    points = [(int(row["step"]), float(row[quantity])) for row in read_log(run / "log.csv") if row.get(quantity)]
-    return np.array([step for step, _ in points], dtype=np.int64), np.array([value for _, value in points])
+    curves = read_curves(run)
+    if quantity not in curves:
+        raise unknown(f"quantity in {run / 'log.csv'}", quantity, curves)
+    return curves[quantity]
+
+
+def read_curves(run: Path) -> dict[str, Curve]:
+    """Everything that `run` logged, {quantity: as `read_curve` gives it}. Raises `UserError` if there is no log."""
+    path = run / "log.csv"
+    if not path.is_file():
+        raise UserError(f"{run} has no log.csv. Give the directory of a run, as ce pretrain --out named it.")
+    rows = read_log(path)
+    curves = {}
+    for name in (name for name in (rows[0] if rows else {}) if name != "step"):
+        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        curves[name] = (
+            np.array([step for step, _ in points], dtype=np.int64),
+            np.array([value for _, value in points], dtype=np.float64),
+        )
+    return curves
 
 
 def losses_of(run: Path) -> list[str]:
     """The losses that `run` logged: on what it trained on, and on held-out images."""
-    return [name for name in _columns(run) if name.endswith("_loss")]
+    return [name for name in read_curves(run) if name.endswith("_loss")]
+
+
+def quantity_name(quantity: str) -> str:
+    """What a logged quantity is called on an axis: "PSNR of held-out holes (dB)"."""
+    return _NAMES.get(quantity, quantity.replace("_", " "))
 
 
 def draw_curves(path: Path, runs: Mapping[str, Path], quantities: Sequence[str]) -> None:
@@ -51,18 +71,18 @@ def draw_curves(path: Path, runs: Mapping[str, Path], quantities: Sequence[str])
     """
     from matplotlib.figure import Figure
 
-    logged = {label: _columns(run) for label, run in runs.items()}
+    logged = {label: read_curves(run) for label, run in runs.items()}
     for quantity in quantities:
-        if not any(quantity in columns for columns in logged.values()):
-            everything = list(dict.fromkeys(name for columns in logged.values() for name in columns))
+        if not any(quantity in curves for curves in logged.values()):
+            everything = list(dict.fromkeys(name for curves in logged.values() for name in curves))
             raise unknown("quantity in these logs", quantity, everything)
     figure = Figure(figsize=(4.8 * len(quantities), 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(quantities)))
     for panel, quantity in zip(axes, quantities, strict=True):
-        for number, (label, run) in enumerate(runs.items()):
-            if quantity in logged[label]:
-                panel.plot(*read_curve(run, quantity), label=label, color=f"C{number}", linewidth=1.4)
-        panel.set(xlabel="step", title=_NAMES.get(quantity, quantity.replace("_", " ")))
+        for number, (label, curves) in enumerate(logged.items()):
+            if quantity in curves:
+                panel.plot(*curves[quantity], label=label, color=f"C{number}", linewidth=1.4)
+        panel.set(xlabel="step", title=quantity_name(quantity))
         panel.title.set_fontsize(10)
         panel.grid(alpha=0.3)
         if quantity.startswith("log_d"):
@@ -74,11 +94,3 @@ def draw_curves(path: Path, runs: Mapping[str, Path], quantities: Sequence[str])
                    fontsize=8)  # fmt: skip
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-
-
-def _columns(run: Path) -> list[str]:
-    path = run / "log.csv"
-    if not path.is_file():
-        raise UserError(f"{run} has no log.csv. Give the directory of a run, as ce pretrain --out named it.")
-    rows = read_log(path)
-    return [name for name in (rows[0] if rows else {}) if name != "step"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from ssl_ce.errors import unknown
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.report.units import MISSING, is_of_whole_image, repeats_over_image, unit_of
+from ssl_ce.report.verdicts import Comparisons
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,20 @@ class Table:
         The rows, best headline metric first; ties as they came.
     differs
         Settings that set this table apart from others of the same heading: {"standardise": "False"}.
+    compared
+        Its comparisons, if they were made (`comparisons.compare`).
+    precision
+        Decimals of every number; None: each unit's own.
+    with_second
+        Whether the second best value of a column is told too.
     """
 
     key: str
     records: tuple[Record, ...]
     differs: Mapping[str, str]
+    compared: Comparisons | None = field(default=None, kw_only=True)
+    precision: int | None = field(default=None, kw_only=True)
+    with_second: bool = field(default=False, kw_only=True)
 
     @property
     def heading(self) -> str:
@@ -87,6 +97,19 @@ class Table:
         trains = {record.train.fingerprint for record in self.records if record.train is not None}
         return ("seed",) * (len(self.seeds) > 1) + ("train",) * (len(trains) > 1)
 
+    def narrowed(self) -> Table:
+        """What was compared alone: its metric, and the rows that took part."""
+        if self.compared is None or not self.compared.rows:
+            return self
+        who = {name for row in self.compared.rows for name in (row.subject, row.baseline)}
+        records = [record for record in self.records if record.subject.name in who]
+        return replace(self, records=tuple(with_metrics(records, [self.compared.metric])))
+
+    def for_paper(self, precision: int | None = None) -> Table:
+        """The same with the second best of each column, `precision` decimals, and of comparisons the marks alone."""
+        compared = None if self.compared is None else replace(self.compared, listed=False)
+        return replace(self, compared=compared, precision=precision, with_second=True)
+
     def extras_of(self, record: Record) -> list[str]:
         """What stands in the columns `extras` for one record."""
         train = record.train
@@ -99,7 +122,7 @@ class Table:
 
     def show(self, metric: str, value: float) -> str:
         """A number of a metric's column as text, in the column's unit."""
-        return unit_of(metric).show(value)
+        return unit_of(metric).show(value, decimals=self.precision)
 
     def cell(self, record: Record, metric: str) -> tuple[str, str]:
         """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
@@ -111,18 +134,35 @@ class Table:
             return value, ""
         return value, f"[{self.show(metric, found.low)}, {self.show(metric, found.high)}]"
 
+    def rank(self, record: Record, metric: str) -> Literal["best", "second"] | None:
+        """Whether no row shows a better value, or, `with_second`, only the best does. What looks equal is equally good.
+
+        One row has no best, and two have no second.
+        """
+        best, second = self._best[metric]
+        value = self.cell(record, metric)[0]
+        if len(self.records) > 1 and value == best:
+            return "best"
+        return "second" if self.with_second and len(self.records) > 2 and value == second else None
+
     def is_best(self, record: Record, metric: str) -> bool:
-        """Whether no row shows a better value. What looks equal is equally good; one row has no best."""
-        return len(self.records) > 1 and self.cell(record, metric)[0] == self._best[metric]
+        """Whether no row shows a better value; see `rank`."""
+        return self.rank(record, metric) == "best"
+
+    def is_marked(self, record: Record, metric: str) -> bool:
+        """Whether the record is significantly better than every baseline in what was compared."""
+        return self.compared is not None and metric == self.compared.metric and record.id in self.compared.better
 
     @cached_property
-    def _best(self) -> dict[str, str | None]:
-        best: dict[str, str | None] = {}
+    def _best(self) -> dict[str, tuple[str | None, str | None]]:
+        """{metric: the best value as it is shown, the best of the others}."""
+        found: dict[str, tuple[str | None, str | None]] = {}
         for metric in self.metrics:
             there = [record for record in self.records if not math.isnan(_goodness(record.metrics.get(metric)))]
-            top = max(there, key=lambda record: _goodness(record.metrics.get(metric)), default=None)
-            best[metric] = None if top is None else self.cell(top, metric)[0]
-        return best
+            ranked = sorted(there, key=lambda record: _goodness(record.metrics.get(metric)), reverse=True)
+            shown = [*dict.fromkeys(self.cell(record, metric)[0] for record in ranked), None, None]
+            found[metric] = shown[0], shown[1]
+        return found
 
 
 def heading_of(record: Record, differs: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -162,8 +202,13 @@ def arrange(records: Iterable[Record]) -> list[Table]:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(table_key(record), []).append(record)
-    firsts = [group[0] for group in groups.values()]
-    return [Table(key, tuple(_best_first(group)), _apart(group[0], firsts)) for key, group in groups.items()]
+    alike: dict[tuple[object, ...], list[Record]] = {}
+    for group in groups.values():
+        alike.setdefault(_heading_key(group[0]), []).append(group[0])
+    return [
+        Table(key, tuple(_best_first(group)), _apart(group[0], alike[_heading_key(group[0])]))
+        for key, group in groups.items()
+    ]
 
 
 def table_key(record: Record) -> str:
@@ -188,11 +233,11 @@ def _goodness(metric: Metric | None) -> float:
     return metric.value if metric.higher_is_better else -metric.value
 
 
-def _apart(record: Record, firsts: list[Record]) -> dict[str, str]:
-    """The settings and images of `record` that other tables of the same heading do not share."""
-    same = [other for other in firsts if _heading_key(other) == _heading_key(record)]
+def _apart(record: Record, alike: list[Record]) -> dict[str, str]:
+    """The settings and images of `record` that the other tables of the same heading, one record each, do not share."""
     ours = _declared(record)
-    return {name: ours[name] for name in ours if any(_declared(other).get(name) != ours[name] for other in same)}
+    others = [_declared(other) for other in alike if other is not record]
+    return {name: ours[name] for name in ours if any(other.get(name) != ours[name] for other in others)}
 
 
 def _heading_key(record: Record) -> tuple[object, ...]:

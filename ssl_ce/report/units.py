@@ -14,11 +14,12 @@ class Unit:
     scale: float = 1.0
     decimals: int = 3
 
-    def show(self, value: float, *, signed: bool = False) -> str:
-        """`value`, as it is in a record, as text without its symbol: 0.914 -> "91.4"."""
+    def show(self, value: float, *, signed: bool = False, decimals: int | None = None) -> str:
+        """`value`, as it is in a record, as text without its symbol: 0.914 -> "91.4". `decimals` other than its own."""
         if math.isnan(value):
             return MISSING
-        text = f"{value * self.scale:{'+' if signed else ''}.{self.decimals}f}"
+        places = self.decimals if decimals is None else decimals
+        text = f"{value * self.scale:{'+' if signed else ''}.{places}f}"
         return text.replace("inf", "∞").replace("-", "−")
 
 
@@ -30,9 +31,16 @@ UNITS = {
     "top1": PERCENT,
     "top5": PERCENT,
     "map": PERCENT,
+    "nmi": PERCENT,
+    "ari": PERCENT,
+    "constant": PERCENT,
     "precision": PERCENT,
     "agreement": PERCENT,
     "miou": PERCENT,
+    "pixel_accuracy": PERCENT,
+    "iou": PERCENT,
+    "ap50": PERCENT,
+    "ap": PERCENT,
     "l1": Unit("%", 100.0, 2),
     "l2": Unit("%", 100.0, 2),
     "psnr": Unit("dB", 1.0, 2),

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from ssl_ce.files import write_text
 from ssl_ce.records.record import Record
-from ssl_ce.report.comparisons import Comparison
-from ssl_ce.report.tables import render
+from ssl_ce.report.layout import Table, arrange
+from ssl_ce.report.tables import render, render_tables
 
 
-def write_report(folder: Path, records: Sequence[Record], comparisons: Sequence[Comparison] = ()) -> list[Path]:
-    """Write `table.md` (with the comparisons) and `table.csv` into `folder`, each whole or not at all.
+def write_report(folder: Path, records: Sequence[Record], tables: Sequence[Table] | None = None) -> list[Path]:
+    """Write `table.md` and `table.csv` into `folder`, each whole or not at all.
 
-    Returns the two paths. Raises `UserError` if the folder cannot be written to, `MachineError` if the disk
-    is full.
+    `tables` are those of the records, where they were compared. Returns the two paths. Raises `UserError` if the folder
+    cannot be written to, `MachineError` if the disk is full.
     """
     paths = [folder / "table.md", folder / "table.csv"]
-    write_text(paths[0], render(records, "md", comparisons))
+    write_text(paths[0], render_tables(arrange(records) if tables is None else tables, "md"))
     write_text(paths[1], render(records, "csv"))
     return paths

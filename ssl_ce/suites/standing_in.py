@@ -9,7 +9,7 @@ from pathlib import Path
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.descriptors import descriptors, load_descriptor
 from ssl_ce.descriptors.base import Descriptor
-from ssl_ce.descriptors.learned import NetworkDescriptor
+from ssl_ce.descriptors.every_tap import tapped
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.evaluators.base import EvaluationData, Evaluator, Subject
 from ssl_ce.inpainters import load_inpainter
@@ -69,7 +69,7 @@ class StandIns:
         UserError
             If it names nothing, has no such tap, or cannot do what the evaluator judges.
         """
-        if evaluator.needs.capability == "encode":
+        if evaluator.needs.capability != "fill":
             return self._descriptor(reference)
         return self._inpainter(evaluator, reference, data.train)
 
@@ -110,12 +110,12 @@ class StandIns:
             raise unknown("subject", parsed.target, [*descriptors.names(), *self._cells])
         return load_descriptor(reference)
 
-    def _of_run(self, parsed: Reference, method: Method) -> NetworkDescriptor:
+    def _of_run(self, parsed: Reference, method: Method) -> Descriptor:
         options = dict(parsed.options)
         pool = options.pop("pool", 4)
         if options:
             raise unknown(f"option of '{parsed.text}'", next(iter(options)), ("pool",))
-        return NetworkDescriptor(parsed.text, method.encoder, parsed.tap, pool=pool)
+        return tapped(parsed.text, method.encoder, parsed.tap, pool=pool)
 
 
 def _parameters(method: Method) -> int:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 
+from ssl_ce.descriptors import load_descriptor
 from ssl_ce.methods.saved import load_run, read_safetensors
 
 ALEXNET = (
@@ -58,12 +59,64 @@ def test_onnx_computes_the_same_for_any_number_of_images(ce, tiny_run, images):
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)
 
 
+TIMM = (
+    "pretrain quickstart --data digits --steps 2 --batch-size 4 --set log.tensorboard=false --set log.samples_every=0 "
+    "--set log.online_every=0 --set method.size=64 --set method.decoder.kind=upconv --set method.decoder.width=0.1 "
+    "--set method.encoder.width=1 --set method.encoder.name="
+)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:convnext_atto", "timm:mobilenetv3_small_050"])
+def test_timm_loads_the_exported_folder_and_computes_the_same(ce, name):
+    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+    assert ce(f"{TIMM}{name} --out run").code == 0
+    answer = ce("export run --format timm -o folder")
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in Path("folder").iterdir()) == ["config.json", "model.safetensors"]
+    assert ("Never trained" in answer.out) == (name != "resnet18")
+    ours = load_run(Path("run")).encoder
+    last = list(ours.taps)[-1]
+    x = 2 * torch.rand(2, 3, 64, 64) - 1
+    features = timm.create_model("local-dir:folder", pretrained=True, features_only=True).eval()
+    whole = timm.create_model(
+        name.removeprefix("timm:"), num_classes=0, checkpoint_path="folder/model.safetensors"
+    ).eval()
+    with torch.no_grad():
+        expected = ours.maps(x, [last])[last]
+        torch.testing.assert_close(features(x)[-1], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(whole.forward_features(x), expected, rtol=1e-5, atol=1e-5)
+    config = timm.data.resolve_model_data_config(timm.create_model("local-dir:folder", pretrained=True))
+    assert (list(config["mean"]), list(config["input_size"])) == ([0.5] * 3, [3, 64, 64])
+    back = load_descriptor(f"file:folder/model.safetensors?encoder={name}")
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(back.describe(images), load_descriptor("run").describe(images))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("resnet18 --set method.size=32 --set method.decoder.kind=upconv", "below 64 pixels ResNets have another stem"),
+        ("alexnet", "timm has no network like the encoder 'alexnet'"),
+    ],
+)
+def test_what_timm_has_not_is_refused(ce, settings, said):
+    pytest.importorskip("timm", reason="the extra timm is not installed")
+    trained = ce(f"{TIMM}{settings} --out run")
+    assert trained.code == 0, trained.err
+    answer = ce("export run --format timm -o folder")
+    assert answer.code == 2
+    assert said in answer.err
+    assert not Path("folder").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("--format torchvision -o e.pt", "Only a pooled AlexNet has torchvision's layout"),
         ("--format safetensors -o mine.txt", "--force"),
         ("--format safetensors -o folder", "Name the file to write, for example folder/encoder.safetensors"),
+        ("--format timm -o folder", "folder exists already"),
+        ("--format timm -o mine.txt/e", "is a file. Choose another place"),
         ("--format safetensors -o mine.txt/e", "is a file. Choose another place"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_bug_is_shown_with_its_traceback(failing, error):
     ("line", "said"),
     [
         ("evalute knn hog", "There is no command named 'evalute'. Did you mean evaluate?"),
-        ("evaluate knnn hog", "There is no evaluator named 'knnn'. Did you mean knn?"),
+        ("evaluate retrival hog", "There is no evaluator named 'retrival'. Did you mean retrieval?"),
         ("data packs x", "There is no command named 'packs'. Did you mean pack?"),
         ("results shw x", "There is no command named 'shw'. Did you mean show?"),
         ("pretrain --epoch 3", "No such option '--epoch'"),

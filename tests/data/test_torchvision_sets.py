@@ -14,7 +14,8 @@ from PIL import Image
 from torchvision import datasets as vision
 
 from ssl_ce.data import DataOptions, datasets, open_set
-from ssl_ce.data.packing import PackedImages
+from ssl_ce.data.labels import UNLABELLED
+from ssl_ce.data.packing import PackedImages, boxes_of, label_maps_of
 from ssl_ce.data.source import Source
 from ssl_ce.data.torchvision_sets import VOC_CLASSES
 from ssl_ce.errors import MachineError, UserError
@@ -178,6 +179,47 @@ def test_voc_is_multilabel_and_difficult_objects_are_marked(tmp_path: Path) -> N
     assert train.targets is not None
     marks = [{VOC_CLASSES[i]: int(row[i]) for i in np.flatnonzero(row)} for row in train.targets]
     assert marks == [{"dog": 1, "person": -1}, {"car": 1}]
+
+
+def test_voc_knows_where_its_objects_are(tmp_path: Path) -> None:
+    base = tmp_path / "VOCdevkit" / "VOC2007"
+    corners = "<bndbox><xmin>3</xmin><ymin>1</ymin><xmax>11</xmax><ymax>10</ymax></bndbox>"
+    image(base / "JPEGImages" / "000001.jpg")
+    text(base / "Annotations" / "000001.xml", f"<annotation>{voc_object('dog', 0)}</annotation>")
+    path = base / "Annotations" / "000001.xml"
+    path.write_text(path.read_text().replace("</object>", f"{corners}</object>"))
+    text(base / "ImageSets" / "Main" / "test.txt", "000001")
+    options = DataOptions(data_root=tmp_path, cache=tmp_path / "packed", size=10)
+    (inside,) = boxes_of(open_set("voc2007", "test", options)).read([0], VOC_CLASSES)  # type: ignore[union-attr]
+    assert VOC_CLASSES[inside.labels[0]] == "dog"
+    # 12 x 10 pixels, of which the middle ten columns are kept: 1 to 11, counted from 0.
+    assert inside.boxes.tolist() == [[1.0, 0.0, 10.0, 10.0]]
+    path.write_text("<!DOCTYPE a><annotation/>")
+    with pytest.raises(UserError, match=r"000001\.xml cannot be used: it declares a document type"):
+        read("voc2007", "test", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "lists"), [("voc2007", ("trainval", "test")), ("voc2012", ("train", "val"))])
+def test_voc_segmentation_has_maps_with_names(tmp_path: Path, name: str, lists: tuple[str, str]) -> None:
+    base = tmp_path / "VOCdevkit" / name.upper()
+    (base / "SegmentationClass").mkdir(parents=True)
+    for number, listed in enumerate(lists):
+        image(base / "JPEGImages" / f"{number}.jpg")
+        labels = np.full((10, 12), 255 * number, dtype=np.uint8)
+        labels[2:5] = 12
+        drawn = Image.fromarray(labels, "P")
+        drawn.putpalette([value for colour in range(256) for value in (colour, 0, 0)])
+        drawn.save(base / "SegmentationClass" / f"{number}.png")
+        text(base / "ImageSets" / "Segmentation" / f"{listed}.txt", str(number))
+    options = DataOptions(data_root=tmp_path, cache=tmp_path / "packed", size=10)
+    for split, around in (("train", 0), ("test", UNLABELLED)):
+        images = open_set(f"{name}-segmentation", split, options)
+        maps = label_maps_of(images)
+        assert maps is not None
+        assert (len(images), images.task, len(maps.classes)) == (1, "none", 21)
+        assert (maps.classes[0], maps.classes[12]) == ("background", "dog")
+        assert maps.read([0])[0, 2:5].unique().tolist() == [12]
+        assert maps.read([0])[0, 5:].unique().tolist() == [around]
 
 
 def test_celeba_is_multilabel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

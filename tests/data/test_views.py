@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms.v2.functional import resized_crop
 
-from ssl_ce.data.views import center_crop, random_crop, random_flip
+from ssl_ce.data.views import center_crop, random_crop, random_flip, random_resized_crop
 from ssl_ce.errors import UserError
 from ssl_ce.randomness import sample_keys
 
@@ -40,7 +41,52 @@ def test_a_flip_mirrors_about_half_of_the_images_and_leaves_the_rest() -> None:
     assert 150 < int(mirrored.sum()) < 250
 
 
-@pytest.mark.parametrize("view", [random_flip, lambda images, keys: random_crop(images, keys, 11)])
+def test_a_resized_crop_of_everything_is_the_image() -> None:
+    images = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8)
+    keys = sample_keys(0, 0, torch.arange(3), "view")
+    assert torch.equal(random_resized_crop(images, keys, 20, smallest=1.0, aspect=1.0), images)
+
+
+def test_a_resized_crop_is_the_mean_of_what_it_covers() -> None:
+    """Reduced by a whole number it equals torchvision's box of means; where nothing is known it lies between."""
+    images = torch.randint(0, 256, (2, 3, 24, 24), dtype=torch.uint8)
+    keys = sample_keys(0, 0, torch.arange(2), "view")
+    small = random_resized_crop(images, keys, 8, smallest=1.0, aspect=1.0)
+    expected = torch.nn.functional.avg_pool2d(images.float(), 3)
+    assert (small.float() - expected).abs().max() <= 0.5
+
+
+def test_a_resized_crop_shows_the_place_that_its_colours_say() -> None:
+    """On a ramp of columns (red) and rows (green), an image says itself where its crop came from."""
+    rows, columns = torch.meshgrid(torch.arange(100), torch.arange(100), indexing="ij")
+    ramp = torch.stack([columns, rows, columns]).to(torch.uint8) * 2
+    keys = sample_keys(0, 0, torch.arange(500), "view")
+    crops = random_resized_crop(ramp.expand(500, 3, 100, 100), keys, 50, smallest=0.25, aspect=4 / 3).float() / 2
+    left, right, top, bottom = crops[:, 0, 25, 0], crops[:, 0, 25, -1], crops[:, 1, 0, 25], crops[:, 1, -1, 25]
+    width, height = (right - left) * 50 / 49, (bottom - top) * 50 / 49
+    assert min(left.min(), top.min()) >= -0.5
+    assert max(right.max(), bottom.max()) <= 99.5
+    area = width * height / 1e4
+    assert area.min() > 0.24
+    assert area.max() > 0.9
+    uncut = (width < 97) & (height < 97)
+    assert abs(area[uncut & (area < 0.6)].mean() - 0.425) < 0.03
+    assert ((width / height)[uncut] < 1.37).all()
+    assert ((width / height)[uncut] > 0.73).all()
+    for place in range(3):
+        box = [round(value.item()) for value in (top[place], left[place], height[place], width[place])]
+        near = resized_crop(ramp, *box, [50, 50], antialias=True).float() / 2
+        assert (near - crops[place]).abs().max() < 2
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        random_flip,
+        lambda images, keys: random_crop(images, keys, 11),
+        lambda images, keys: random_resized_crop(images, keys, 11),
+    ],
+)
 def test_a_view_depends_on_its_key_alone_not_on_the_batch(view: object) -> None:
     images, keys = batch(16)
     together = view(images, keys)  # type: ignore[operator]

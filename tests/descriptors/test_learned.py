@@ -172,11 +172,18 @@ def test_somebodys_alexnet_checkpoint_loads_with_its_coverage(tmp_path: Path, ca
     assert torch.equal(weights["stages.conv3.0.weight"], model.state_dict()["features.6.weight"])
 
 
-def test_a_checkpoint_of_another_architecture_is_refused_unless_asked_for(tmp_path: Path):
+def test_a_checkpoint_of_another_architecture_is_taken_in_part_if_asked_for(tmp_path: Path):
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "r.pt")
-    with pytest.raises(UserError, match="covers 0 of 10 tensors"):
-        load_descriptor(f"file:{tmp_path / 'r.pt'}?encoder=alexnet")
-    assert load_descriptor(f"file:{tmp_path / 'r.pt'}?encoder=alexnet&partial=true").identity
+    for partial in ("", "&partial=true"):  # nothing of it fits
+        with pytest.raises(UserError, match="covers 0 of 10 tensors"):
+            load_descriptor(f"file:{tmp_path / 'r.pt'}?encoder=alexnet{partial}")
+    half = {
+        name: value for name, value in torchvision.models.alexnet().state_dict().items() if "features.0" not in name
+    }
+    torch.save(half, tmp_path / "h.pt")
+    with pytest.raises(UserError, match="covers 8 of 10 tensors"):
+        load_descriptor(f"file:{tmp_path / 'h.pt'}?encoder=alexnet")
+    assert load_descriptor(f"file:{tmp_path / 'h.pt'}?encoder=alexnet&partial=true").identity
 
 
 def test_features_are_computed_once_and_kept_by_content(digits_test: PackedImages, tmp_path: Path):

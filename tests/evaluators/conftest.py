@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.imageset import Indices, Task
 from ssl_ce.descriptors.cache import FeatureCache
 from ssl_ce.evaluators.base import Env, EvaluationData
@@ -106,3 +108,9 @@ def grey() -> Callable[..., Grey]:
 @pytest.fixture
 def env(tmp_path: Any) -> Env:
     return Env(cache=FeatureCache(tmp_path / "features"))
+
+
+@pytest.fixture(scope="session")
+def shapes(shapes_folder: Path) -> EvaluationData:
+    options = DataOptions(size=32)
+    return EvaluationData(*(open_set(str(shapes_folder), split, options) for split in ("test", "train")))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from ssl_ce.evaluators.sampling import draw_labels, held_out_split, stratified_folds
+from ssl_ce.errors import UserError
+from ssl_ce.evaluators.sampling import draw_labels, draw_share, held_out_split, stratified_folds
 
 LABELS = np.array([0] * 53 + [1] * 20 + [2] * 7)[np.random.default_rng(0).permutation(80)]
 
@@ -44,3 +46,18 @@ def test_draws_choose_every_row_equally_often() -> None:
         share = 4 / (label == LABELS).sum()
         deviation = np.sqrt(share * (1 - share) / 400)
         assert np.abs(chosen[label == LABELS] / 400 - share).max() < 4 * deviation
+
+
+def test_a_share_is_as_many_labels_of_each_class() -> None:
+    rows = draw_share(LABELS, 0.15, seed=3, draw=1)  # 12 of 80
+    np.testing.assert_array_equal(np.bincount(LABELS[rows]), [4, 4, 4])
+    np.testing.assert_array_equal(rows, draw_labels(LABELS, 4, seed=3, draw=1))
+    assert set(rows) != set(draw_share(LABELS, 0.15, seed=3, draw=2))
+
+
+@pytest.mark.parametrize(
+    ("share", "message"), [(0.01, r"less than one label .* share=0\.04"), (0.4, r"is 11 labels .* rarest class has 7")]
+)
+def test_a_share_that_no_draw_can_have_is_refused(share: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        draw_share(LABELS, share, seed=0, draw=0)

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from ssl_ce.descriptors.external import file_encoder
+from ssl_ce.descriptors.checkpoints import FileOptions, file_encoder
 from ssl_ce.errors import UserError
 from ssl_ce.networks.encoder import EncoderConfig, build_encoder
 
@@ -33,7 +33,7 @@ def test_vgg11_is_torchvisions(norm: Any, tmp_path: Path) -> None:
     unsettle(features)
     path = tmp_path / "vgg11.pth"
     torch.save({f"features.{key}": value for key, value in features.state_dict().items()}, path)
-    encoder: Any = file_encoder(path, EncoderConfig(name="vgg11", norm=norm), 64)
+    encoder: Any = file_encoder(path, EncoderConfig(name="vgg11", norm=norm), FileOptions(size=64))[0]
     x = torch.randn(2, 3, 64, 64)
     assert torch.equal(encoder.eval()(x), features(x))
     assert [tap for tap in encoder.taps if tap.startswith("pool")] == ["pool1", "pool2", "pool4", "pool6", "pool8"]
@@ -46,7 +46,7 @@ def test_resnets_are_torchvisions_from_64_pixels(name: str, tmp_path: Path) -> N
     model = torchvision.models.get_model(name, num_classes=2).eval()
     unsettle(model)
     torch.save(model.state_dict(), tmp_path / "resnet.pth")
-    encoder: Any = file_encoder(tmp_path / "resnet.pth", EncoderConfig(name=name), 64)
+    encoder: Any = file_encoder(tmp_path / "resnet.pth", EncoderConfig(name=name), FileOptions(size=64))[0]
     x = torch.randn(2, 3, 64, 64)
     expected = model.maxpool(model.relu(model.bn1(model.conv1(x))))
     for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
@@ -87,4 +87,4 @@ def test_the_width_of_vgg11_scales_every_layer() -> None:
 def test_a_file_with_another_networks_weights_is_refused(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(num_classes=2).state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(UserError, match="covers 0 of"):
-        file_encoder(tmp_path / "resnet.pth", EncoderConfig(name="vgg11", width=0.1), 32)
+        file_encoder(tmp_path / "resnet.pth", EncoderConfig(name="vgg11", width=0.1), FileOptions(size=32))

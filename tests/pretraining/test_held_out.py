@@ -12,7 +12,7 @@ from ssl_ce.pretraining.held_out import HeldOut, hold_out
 from ssl_ce.pretraining.logs import read_log
 from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.recipe import load_recipe
-from ssl_ce.randomness import derive_seed
+from ssl_ce.seeds import derive_seed
 
 SMALL = ["method.encoder.width=0.1", "method.decoder.width=0.1", "log.tensorboard=false"]
 

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssl_ce.records.statistics import (
-    bootstrap_difference,
-    bootstrap_mean,
-    bootstrap_of_mean,
+from ssl_ce.records.significance import (
     holm,
     mcnemar,
-    mean_metric,
     paired_bootstrap_test,
+    paired_bootstrap_tests,
+    sign_flip_interval,
     sign_flip_test,
 )
+from ssl_ce.records.statistics import bootstrap_difference, bootstrap_mean, bootstrap_of_mean, mean_metric
 
 GENERATOR = np.random.default_rng(7)
 SKEWED = GENERATOR.exponential(size=200)
@@ -68,7 +67,7 @@ def test_an_interval_is_a_function_of_its_seed():
 
 
 def test_resampling_in_chunks_gives_a_mean_for_every_resample(monkeypatch):
-    monkeypatch.setattr("ssl_ce.records.statistics._CHUNK", 7 * SKEWED.size)
+    monkeypatch.setattr("ssl_ce.records.resampling._CHUNK", 7 * SKEWED.size)
     ours = bootstrap_mean(SKEWED, resamples=5_000)
     error = SKEWED.std() / math.sqrt(SKEWED.size)
     assert ours.low == pytest.approx(SKEWED.mean() - 1.96 * error, abs=0.2 * error)
@@ -150,6 +149,39 @@ def test_the_paired_bootstrap_never_says_impossible():
     assert paired_bootstrap_test(SKEWED, SKEWED).p == 1.0
 
 
+@pytest.mark.parametrize(
+    "values", [GENERATOR.normal(0.3, 1, 8), np.full(6, 0.1), np.array([0.0, 0.1, 0.2, -0.1, 0.3, 0.3, 0.4])]
+)
+def test_the_sign_flip_interval_holds_the_centres_that_the_test_does_not_reject(values):
+    low, high = sign_flip_interval(values)
+    assert low <= values.mean() <= high
+    for centre in np.linspace(values.min() - 0.1, values.max() + 0.1, 400):
+        if min(abs(centre - low), abs(centre - high)) > 1e-9:
+            assert (low < centre < high) == (sign_flip_test(values - centre) > 0.05)
+
+
+def test_the_sign_flip_interval_leaves_out_the_ends_of_all_subset_means():
+    values = GENERATOR.normal(size=7)
+    subsets = itertools.chain.from_iterable(itertools.combinations(values, size) for size in range(1, 8))
+    means = sorted(sum(subset) / len(subset) for subset in subsets)
+    assert sign_flip_interval(values) == pytest.approx((means[2], means[-3]))  # 0.025 x 2^7 = 3.2
+
+
+def test_five_differences_reject_nothing_at_five_percent():
+    assert sign_flip_interval([1.0] * 5) is None
+    assert sign_flip_interval([1.0] * 6) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="at most 20"):
+        sign_flip_interval([1.0] * 21)
+
+
+def test_several_paired_bootstraps_are_those_of_each_alone(monkeypatch):
+    monkeypatch.setattr("ssl_ce.records.resampling._CHUNK", 7 * SKEWED.size)
+    series = [SKEWED - 0.9, RIGHT[:200] * 1.0 - RIGHT[200:400], np.sqrt(SKEWED) - 0.85]
+    together = paired_bootstrap_tests(series, resamples=3_000)
+    for ours, one in zip(together, series, strict=True):
+        assert ours == pytest.approx(paired_bootstrap_test(one, np.zeros(200), resamples=3_000))
+
+
 def test_paired_outcomes_must_be_of_the_same_images():
     with pytest.raises(ValueError, match="same images"):
         paired_bootstrap_test([1.0, 2.0], [1.0])
@@ -162,6 +194,13 @@ def test_mcnemar_is_the_binomial_test_on_the_images_where_one_is_right():
     assert mcnemar(a, b) == pytest.approx(by_hand)
     assert mcnemar(b, a) == mcnemar(a, b)
     assert mcnemar(a, a) == 1.0
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (5, 5), (7, 30), (400, 460), (0, 1500), (2_000, 2_100)])
+def test_mcnemar_is_scipys_binomial_test(first, second):
+    a = np.repeat([1.0, 0.0, 1.0], [first, second, 10])
+    b = np.repeat([0.0, 1.0, 1.0], [first, second, 10])
+    assert mcnemar(a, b) == pytest.approx(stats.binomtest(first, first + second).pvalue, rel=1e-9)
 
 
 def test_mcnemar_takes_right_and_wrong_only():

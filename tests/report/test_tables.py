@@ -6,15 +6,19 @@ import csv
 import io
 import json
 import math
+import re
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
 from ssl_ce.errors import UserError
 from ssl_ce.records.record import DatasetInfo, Metric, Record, SubjectInfo
-from ssl_ce.report.comparisons import Comparison
-from ssl_ce.report.layout import arrange, table_key, with_metrics
-from ssl_ce.report.tables import print_table, render, results_frame, tidy_frame
+from ssl_ce.report.comparisons import compare
+from ssl_ce.report.frames import results_frame, tidy_frame
+from ssl_ce.report.layout import arrange, with_metrics
+from ssl_ce.report.tables import render, render_tables
+from ssl_ce.report.terminal import print_table
 from ssl_ce.report.units import show_p, unit_of
 
 DIGITS = DatasetInfo(name="digits", split="test", fingerprint="f" * 32, n=1360, size=(32, 32))
@@ -192,14 +196,71 @@ def test_latex_is_booktabs_with_everything_escaped():
 
 
 def test_comparisons_stand_below_their_own_table():
-    test = "exact sign-flip test over 10 draws"
-    comparison = Comparison(table_key(FILLED[0]), "telea", "mean-color", "l1", -0.026, 2 / 1024, 6 / 1024, test)
-    first, second = render(PROBED + FILLED, "md", [comparison]).split("### inpainting")
-    assert "Holm" not in first
-    assert ["`telea` − `mean-color`", "l1 −2.60 points", "0.002", "0.006"] in markdown_rows(second)
-    assert test in second
-    latex = render(FILLED, "latex", [comparison])
-    assert r"\texttt{telea} $-$ \texttt{mean-color} & l1 $-$2.60 points & 0.002 & 0.006 \\" in latex
+    draws = [0.1 * i for i in range(10)]
+    made = [
+        record.model_copy(
+            update={
+                "outcomes": {"psnr_draws": [value - shift + record.metrics["psnr"].value - 0.45 for value in draws]}
+            }
+        )
+        for record, shift in zip(FILLED, (0.0, 0.0), strict=True)
+    ]
+    tables = compare(arrange(PROBED)) + compare(arrange(made), baselines=["mean-color"], metric="psnr")
+    first, second = render_tables(tables, "md").split("### inpainting")
+    assert "Two-sided" not in first
+    row = ["`telea` − `mean-color`", "+0.76 [+0.76, +0.76]", "0.002", "0.002"]
+    assert row in markdown_rows(second)
+    assert "Two-sided exact sign-flip test over 10 draws. [95 % interval] of the difference: over draws." in second
+    latex = render_tables(tables, "latex")
+    assert r"\texttt{telea} $-$ \texttt{mean-color} & +0.76 [+0.76, +0.76] & 0.002 & 0.002 \\" in latex
+    assert "difference in psnr (dB)" in html_rows(render_tables(tables, "html"))[-2]
+
+
+def html_rows(text: str) -> list[list[str]]:
+    """The cells of each row of an HTML page, without tags."""
+    rows = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n")).iter("tr")
+    return [["".join(cell.itertext()) for cell in row] for row in rows]
+
+
+def test_html_is_one_page_of_wellformed_tables_that_fetches_nothing():
+    text = render([*PROBED, *FILLED], "html")
+    rows = html_rows(text)
+    assert rows[:2] == [["subject", "accuracy (%) ↑"], ["runs/my_run@conv4", "91.4 [89.4, 93.4]"]]
+    assert rows[2][0] == "hog?cell=4&bins=9|x"
+    assert text.count("<section>") == 2
+    assert text.count("<b>") == 3
+    assert not any(word in text for word in ("<script", "http:", "https:", "src=", "<link"))
+
+
+def test_a_paper_gets_the_second_best_underlined_and_the_precision_it_asks_for():
+    three = [
+        make_record(name, {"accuracy": value, "l1": value}) for name, value in (("a", 0.9), ("b", 0.8), ("c", 0.7))
+    ]
+    tables = [table.for_paper(2) for table in arrange(three)]
+    rows = markdown_rows(render_tables(tables, "md"))
+    assert rows[2][1:] == ["**90.00** [88.00, 92.00]", "90.00 [88.00, 92.00]"]
+    assert rows[3][1:] == ["<u>80.00</u> [78.00, 82.00]", "<u>80.00</u> [78.00, 82.00]"]
+    assert rows[4][1:] == ["70.00 [68.00, 72.00]", "**70.00** [68.00, 72.00]"]
+    assert r"\underline{80.00} {\small [78.00, 82.00]} & \underline{80.00}" in render_tables(tables, "latex")
+    assert html_rows(render_tables(tables, "html"))[2] == ["b", "80.00 [78.00, 82.00]", "80.00 [78.00, 82.00]"]
+    assert "<u>80.00</u>" in render_tables(tables, "html")
+    two = [table.for_paper() for table in arrange(three[:2])]
+    assert "<u>" not in render_tables(two, "md")
+    assert "**90.0** [88.0, 92.0]" in render_tables(two, "md")
+
+
+def test_latex_has_as_many_cells_in_every_row_as_columns_and_balanced_braces():
+    seeds = [make_record("a_b%", {"psnr": 1.0, "image_psnr": 2.0}, seed=seed, variant={"x": "{1}"}) for seed in (0, 1)]
+    text = render([*PROBED, *FILLED, *seeds, EXACT], "latex")
+    tables = re.findall(r"\\begin{tabular}{(lr*)}\n\\toprule\n(.*?)\\bottomrule", text, re.DOTALL)
+    assert len(tables) == text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+    for columns, body in tables:
+        for line in body.replace("\\midrule\n", "").splitlines():
+            assert line.endswith(r" \\")
+            assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert text.isascii()
 
 
 def test_no_records_give_empty_text_and_frames():

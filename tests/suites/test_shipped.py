@@ -20,6 +20,7 @@ STAND_INS: dict[str, list[str] | None] = {
     "methods-digits": None,
     "bottleneck-sweep": None,
     "discriminators": None,
+    "pretext-tasks": None,
     "region-strategies": ["parameters.images={photos}", "parameters.size=32", "parameters.labels=5"],
     "faces-mustache": [
         "parameters.faces={photos}?where=left",

@@ -1,0 +1,1 @@
+"""The report page: one self-contained HTML file of everything that a folder of records tells."""
