@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,9 +80,8 @@ def find_duplicates(train: ImageSet, test: ImageSet, advance: Advance | None = N
             raise UserError(f"The images of '{images.name}' have no common size. Pack them first (ce data pack).")
     key = digest(str(_VERSION), str(THRESHOLD), train.fingerprint, test.fingerprint)
     path = cache_dir() / "duplicates" / f"{key}.json"
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Duplicates(**{**found, "pairs": tuple(map(tuple, found["pairs"]))})
+    if (kept := _read(path)) is not None:
+        return kept
     result = _find(train, test, advance)
     write_text(path, json.dumps(asdict(result)) + "\n")
     return result
@@ -102,6 +102,15 @@ def perceptual_hash(images: Tensor) -> tuple[NDArray[np.uint64], NDArray[np.bool
     bits = low > low.median(dim=1, keepdim=True).values
     structured = small.flatten(1).std(dim=1, correction=0) >= _FLAT
     return np.packbits(bits.numpy(), axis=1).view(np.uint64)[:, 0], structured.numpy()
+
+
+def _read(path: Path) -> Duplicates | None:
+    """What was found before; None if it was not, or its file is damaged and has to be made anew."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Duplicates(**{**found, "pairs": tuple((int(a), int(b), int(bits)) for a, b, bits in found["pairs"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _find(train: ImageSet, test: ImageSet, advance: Advance | None) -> Duplicates:

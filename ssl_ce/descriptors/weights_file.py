@@ -74,8 +74,11 @@ def _load(path: Path) -> Any:
             "reading it could run code; it was not read. Save the state dict alone, where you trust it "
             f"(torch.save({taken}, OTHER)), or use safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a readable weights file: {str(error).splitlines()[0]}.") from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        # Of a file that ends too soon torch's unpickler says nothing, or what helps nobody.
+        cut = isinstance(error, EOFError | IndexError)
+        reason = "it is empty or cut off" if cut else str(error).partition("\n")[0]
+        raise UserError(f"{path} is not a readable weights file: {reason}.") from error
 
 
 def _is_lightning(path: Path) -> bool:

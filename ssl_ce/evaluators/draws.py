@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
+from ssl_ce.evaluators.sampling import draw_labels
 from ssl_ce.records.record import Metric
 from ssl_ce.records.statistics import mean_metric
 
@@ -24,6 +25,11 @@ def check_labels_per_class(train: ImageSet, per_class: int) -> None:
             f"Class '{train.classes[rarest]}' of {train.name} has {counts[rarest]} images in {train.split}, and "
             f"labels_per_class={per_class} asks for more. Give more of them, or leave the class out."
         )
+
+
+def drawn_labels(train: ImageSet, per_class: int, draws: int, seed: int) -> list[NDArray[np.int64]]:
+    """Rows of `train` that each draw of `per_class` labels a class takes, ascending: a function of labels and seed."""
+    return [draw_labels(train.targets(), per_class, seed, draw) for draw in range(draws)]
 
 
 def over_draws(outcomes: Outcomes, seed: int) -> tuple[dict[str, Metric], dict[str, NDArray[np.float64]]]:
@@ -57,4 +63,9 @@ def spread_of(values: ArrayLike) -> Metric:
 
 def labels_text(per_class: int, draws: int) -> str:
     """What a row's variant says: "10 a class, 5 draws"."""
-    return f"{per_class} a class, {draws} draw{'s' * (draws > 1)}"
+    return f"{per_class} a class, {draws_text(draws)}"
+
+
+def draws_text(draws: int) -> str:
+    """ "1 draw", "5 draws"."""
+    return "1 draw" if draws == 1 else f"{draws} draws"

@@ -49,7 +49,7 @@ def check_labelled(data: EvaluationData, needs: Needs, tasks: Sequence[Task] = (
         if len(images) == 0:
             raise UserError(f"{_where(images)} holds no images.")
         if needs.task != "none" and images.task not in tasks:
-            raise UserError(f"{_where(images)} has no class labels. Put its images into one folder for each class.")
+            raise UserError(f"{_where(images)} has {_other_labels(images.task, tasks)}")
     if needs.task != "none" and len(given[0].classes) < 2 and given[0].task == "classes":
         raise UserError(f"{_where(given[0])} has one class only; classification needs two or more.")
     if train is None:
@@ -68,6 +68,16 @@ def train_of(data: EvaluationData) -> ImageSet:
     """The train images of data that were checked to have some."""
     assert data.train is not None, "check_labelled comes first"
     return data.train
+
+
+def _other_labels(task: Task, tasks: Sequence[Task]) -> str:
+    """What labels a set has that are none of `tasks`, and what to do."""
+    if "classes" not in tasks:
+        found = "one class an image" if task == "classes" else "no labels"
+        return f"{found}, and this protocol takes several, as of voc2007 or celeba. For classes: ce evaluate finetune."
+    if task == "multilabel":
+        return "several classes an image, and this protocol takes one. For several: ce evaluate linear-probe."
+    return "no class labels. Put its images into one folder for each class."
 
 
 def _check_classes(train: ImageSet, test: ImageSet) -> None:

@@ -23,7 +23,7 @@ from ssl_ce.descriptors.base import TrainableBackbone
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.classifier import ClassifierConfig, Share, fit, score
-from ssl_ce.evaluators.draws import over_draws
+from ssl_ce.evaluators.draws import draws_text, over_draws
 from ssl_ce.evaluators.encoding import check_describes, check_labelled, resolve_descriptor, train_of
 from ssl_ce.evaluators.precision import judged_by_precision
 from ssl_ce.evaluators.ranks import true_class_ranks
@@ -172,8 +172,7 @@ class Finetune:
         return [draw_share(balanced, self.config.share, seed, draw) for draw in range(self.config.draws)]
 
     def _variant(self, constants: ClassifierConfig) -> dict[str, str]:
-        draws = "1 draw" if self.config.draws == 1 else f"{self.config.draws} draws"
-        labels = "all" if self.config.share == 1 else f"{self.config.share * 100:g} %, {draws}"
+        labels = "all" if self.config.share == 1 else f"{self.config.share * 100:g} %, {draws_text(self.config.draws)}"
         told_otherwise = () if self.config.epochs is None else ("fewest_steps",)
         return {"labels": labels, **departures(constants, *told_otherwise)}
 

@@ -19,12 +19,11 @@ from pydantic import PositiveFloat, PositiveInt, SerializerFunctionWrapHandler, 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Subject
-from ssl_ce.evaluators.draws import check_labels_per_class, labels_text, over_draws
+from ssl_ce.evaluators.draws import check_labels_per_class, drawn_labels, labels_text, over_draws
 from ssl_ce.evaluators.encoding import encode, train_of
 from ssl_ce.evaluators.frozen import FrozenEvaluator
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
-from ssl_ce.evaluators.sampling import draw_labels
 from ssl_ce.records.record import Record
 from ssl_ce.records.statistics import mean_metric
 from ssl_ce.search import nearest
@@ -129,7 +128,7 @@ class Knn(FrozenEvaluator):
         per_class = self.config.labels_per_class
         if per_class is None:
             return []
-        return [draw_labels(train.targets(), per_class, seed, draw) for draw in range(self.config.draws)]
+        return drawn_labels(train, per_class, self.config.draws, seed)
 
     def _variant(self) -> dict[str, str]:
         per_class = self.config.labels_per_class

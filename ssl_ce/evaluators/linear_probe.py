@@ -23,14 +23,15 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ssl_ce.data.imageset import ImageSet, Task
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Subject
+from ssl_ce.evaluators.draws import check_labels_per_class, drawn_labels, draws_text, labels_text, over_draws
 from ssl_ce.evaluators.encoding import encode, train_of
 from ssl_ce.evaluators.frozen import FrozenEvaluator
 from ssl_ce.evaluators.logistic import Path, Problem, fit_paths
 from ssl_ce.evaluators.multilabel_probe import check_labels, judge_multilabel
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
-from ssl_ce.evaluators.sampling import Split, draw_labels, held_out_split, stratified_folds
-from ssl_ce.records.record import Metric, Record
+from ssl_ce.evaluators.sampling import Split, held_out_split, stratified_folds
+from ssl_ce.records.record import Record
 from ssl_ce.records.statistics import mean_metric
 from ssl_ce.settings import Settings
 
@@ -100,15 +101,16 @@ class LinearProbe(FrozenEvaluator):
                     "Leave it out."
                 )
             return check_labels(train, wanted=2)
+        if self.config.labels_per_class is not None:
+            return check_labels_per_class(train, self.config.labels_per_class)
         counts = np.bincount(train.targets(), minlength=len(train.classes))
         rarest = int(counts.argmin())
-        wanted = self.config.labels_per_class or 2
-        if counts[rarest] < wanted:
-            why = f"labels_per_class={wanted} asks for more" if self.config.labels_per_class else "choosing C takes two"
+        if counts[rarest] < 2:
             raise UserError(
                 f"Class '{train.classes[rarest]}' of {train.name} has {counts[rarest]} images in "
-                f"{train.split}, and {why}. Give more of them, or leave the class out."
+                f"{train.split}, and choosing C takes two. Give more of them, or leave the class out."
             )
+        return None
 
     def judge(self, subject: Subject, data: EvaluationData, env: Env) -> Record:
         """The record. Outcomes of each test image are 0 or 1, or the share of draws that were right."""
@@ -120,19 +122,21 @@ class LinearProbe(FrozenEvaluator):
         fitting = _Fitting(self.config, features, train.targets(), len(train.classes), env.device)
         samples = self._samples(train, env.seed)
         splits = [self._splits(fitting.labels[sample], draw, env.seed) for draw, sample in enumerate(samples)]
-        env.say(f"{subject.name}: choosing C among {self.config.costs.count}, {_draws(len(samples))}")
+        env.say(f"{subject.name}: choosing C among {self.config.costs.count}, {draws_text(len(samples))}")
         losses = fitting.held_out_losses(samples, splits)
         costs = self.config.costs.values()[losses.argmin(axis=1)]  # the first smallest: ties to the smaller C
-        env.say(f"{subject.name}: refitting on train, {_draws(len(samples))}")
+        env.say(f"{subject.name}: refitting on train, {draws_text(len(samples))}")
         answers = fitting.answers(samples, costs, tests, data.test.targets())
-        outcomes = {"accuracy": answers.ranks < 1}
-        if len(train.classes) > 5:
-            outcomes["top5"] = answers.ranks < 5
+        right = {"accuracy": answers.ranks < 1} | ({"top5": answers.ranks < 5} if len(train.classes) > 5 else {})
+        metrics, kept = over_draws({name: values.astype(np.float64) for name, values in right.items()}, env.seed)
+        if self.config.labels_per_class is None:
+            del kept["accuracy_draws"]
+        log_losses = answers.losses.mean(axis=0)
         return make_record(
             self, subject, data, env,
             variant=self._variant(),
-            metrics=self._metrics(outcomes, answers, env.seed),
-            outcomes=self._kept(outcomes, answers),
+            metrics={**metrics, "log_loss": mean_metric(log_losses, seed=env.seed, higher_is_better=False)},
+            outcomes={**kept, "log_loss": log_losses},
             chosen={
                 "C": costs.tolist() if self.config.labels_per_class else float(costs[0]),
                 "on": self._chosen_on(splits[0], env.seed),
@@ -144,9 +148,7 @@ class LinearProbe(FrozenEvaluator):
     def _samples(self, train: ImageSet, seed: int) -> list[NDArray[np.int64]]:
         if self.config.labels_per_class is None:
             return [np.arange(len(train))]
-        return [
-            draw_labels(train.targets(), self.config.labels_per_class, seed, draw) for draw in range(self.config.draws)
-        ]
+        return drawn_labels(train, self.config.labels_per_class, self.config.draws, seed)
 
     def _splits(self, labels: NDArray[np.int64], draw: int, seed: int) -> list[Split]:
         fewest = int(np.bincount(labels).min())
@@ -161,24 +163,9 @@ class LinearProbe(FrozenEvaluator):
         return f"stratified {len(splits)}-fold of {where}, by seed {seed}"
 
     def _variant(self) -> dict[str, str]:
-        k, draws = self.config.labels_per_class, self.config.draws
-        labels = "all" if k is None else f"{k} a class, {_draws(draws)}"
+        per_class = self.config.labels_per_class
+        labels = "all" if per_class is None else labels_text(per_class, self.config.draws)
         return {"labels": labels, **departures(self.config, "labels_per_class", "draws")}
-
-    def _metrics(self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers, seed: int) -> dict[str, Metric]:
-        metrics = {name: mean_metric(right.mean(axis=0), seed=seed) for name, right in outcomes.items()}
-        if self.config.labels_per_class is not None and self.config.draws > 1:
-            spread = float(outcomes["accuracy"].mean(axis=1).std(ddof=1))
-            metrics["accuracy_sd"] = Metric(value=spread, higher_is_better=None)
-        metrics["log_loss"] = mean_metric(answers.losses.mean(axis=0), seed=seed, higher_is_better=False)
-        return metrics
-
-    def _kept(self, outcomes: dict[str, NDArray[np.bool_]], answers: _Answers) -> dict[str, NDArray[np.float64]]:
-        kept = {name: right.mean(axis=0) for name, right in outcomes.items()}
-        kept["log_loss"] = answers.losses.mean(axis=0)
-        if self.config.labels_per_class is not None:
-            kept["accuracy_draws"] = outcomes["accuracy"].mean(axis=1)
-        return kept
 
 
 @dataclass(frozen=True)
@@ -246,7 +233,3 @@ class _Fitting:
             standardize=self.config.standardize,
             device=self.device,
         )
-
-
-def _draws(count: int) -> str:
-    return "1 draw" if count == 1 else f"{count} draws"

@@ -190,7 +190,7 @@ class Retrieval:
             for k in self.config.neighbours:
                 outcomes[f"precision_k{k}"] = relevant[:, :k].mean(1)
             there = np.array([(labels == label).sum() for label in wanted])
-            outcomes[f"map_k{self.config.depth}"] = average_precision(relevant, there)
+            outcomes[f"map_k{self.config.depth}"] = truncated_average_precision(relevant, there)
         k = max(self.config.neighbours)
         outcomes[f"agreement_k{k}"] = np.array(
             [len(np.intersect1d(a, b)) / k for a, b in zip(found[:, :k], whole[:, :k], strict=True)]
@@ -198,7 +198,7 @@ class Retrieval:
         return outcomes
 
 
-def average_precision(relevant: NDArray[np.bool_], there: Places) -> Numbers:
+def truncated_average_precision(relevant: NDArray[np.bool_], there: Places) -> Numbers:
     """AP@K of each query: relevant bool (n, K), nearest first; `there` int64 (n,) relevant images in all -> (n,).
 
     The sum of precision@i over the relevant places i <= K, divided by min(K, `there`); 0 where nothing is relevant.

@@ -87,7 +87,7 @@ def _compared(table: Table, baselines: Sequence[str], subjects: Sequence[str], m
     contenders = Contenders(table, baselines, subjects, metric)
     pairs = list(contenders.pairs())
     rows = _Judge(metric, load).compare(pairs)
-    rows += _methods(rows, contenders.remarks)
+    rows += _methods(pairs, rows, contenders.remarks)
     tested = [place for place, row in enumerate(rows) if row.p is not None]
     adjusted = holm([row.p for row in rows if row.p is not None])
     for place, p in zip(tested, adjusted, strict=True):
@@ -165,15 +165,19 @@ class _Judge:
         return self._read[record.id]
 
 
-def _methods(rows: Sequence[Comparison], remarks: list[str]) -> list[Comparison]:
-    """Comparisons of methods over their pretraining seeds, from those of their runs."""
-    groups: dict[tuple[str, str, int], list[int]] = {}
-    for place, row in enumerate(rows):
+def _methods(pairs: Sequence[Pair], rows: Sequence[Comparison], remarks: list[str]) -> list[Comparison]:
+    """Comparisons of methods over their pretraining seeds, from those of their runs: `rows`, one for each of `pairs`.
+
+    A run that was judged with several train sets is no further seed: each train set is a comparison of its own.
+    """
+    groups: dict[tuple[str, str, int, str | None], list[int]] = {}
+    for place, (pair, row) in enumerate(zip(pairs, rows, strict=True)):
         subject, baseline = method_of(row.subject)[0], method_of(row.baseline)[0]
         if (subject, baseline) != (row.subject, row.baseline):
-            groups.setdefault((subject, baseline, row.seed), []).append(place)
+            train = None if pair.subject.train is None else pair.subject.train.fingerprint
+            groups.setdefault((subject, baseline, row.seed, train), []).append(place)
     found = []
-    for (subject, baseline, _), places in groups.items():
+    for (subject, baseline, *_), places in groups.items():
         if len(places) < FEWEST_SEEDS:
             if len(places) > 1:
                 remarks.append(

@@ -36,6 +36,7 @@ class Contenders:
         if self.baselines:
             against.sort(key=lambda name: next(i for i, one in enumerate(self.baselines) if answers(name, [one])))
         judged = [name for name in rows if name not in against and answers(name, self.subjects or ["*"])]
+        self._tell_who_met_no_twin(judged, against)
         found = False
         for name in judged:
             for baseline in against:
@@ -54,6 +55,16 @@ class Contenders:
             self.remarks.append(_nothing(judged, against))
         elif any(not is_floor(name) for name in judged):
             self.remarks.append("One run speaks of that run. A claim about a method takes three pretraining seeds.")
+
+    def _tell_who_met_no_twin(self, judged: Sequence[str], against: Sequence[str]) -> None:
+        """Where some networks meet their untrained twins, a reader would think that all do."""
+        twins = {} if self.baselines else {twin_of(name) for name in against} - {None}
+        without = dict.fromkeys(method_of(name)[0] for name in judged if name not in twins and not is_floor(name))
+        if twins and without:
+            self.remarks.append(
+                f"No untrained twin of its own in this table, and so compared with the other baselines alone: "
+                f"{', '.join(without)}."
+            )
 
     def _latest(self) -> dict[str, list[Record]]:
         """{subject: its records}, the latest of those of one seed and train images."""

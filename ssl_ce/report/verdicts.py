@@ -123,7 +123,9 @@ class Comparisons:
         if not self.better:
             return ""
         marked = [row for row in self.rows if row.record in self.better]
-        baselines = dict.fromkeys("its untrained twin" if _is_twin(row) else row.baseline for row in marked)
+        with_twin = {row.record for row in marked if _is_twin(row)}
+        twin = "its untrained twin" if with_twin == self.better else "its untrained twin where there is one"
+        baselines = dict.fromkeys(twin if _is_twin(row) else row.baseline for row in marked)
         tests = dict.fromkeys(row.test for row in marked)
         return (
             f"{STAR} better {self.metric} than every baseline ({', '.join(baselines)}): {', '.join(tests)}, "

@@ -11,7 +11,7 @@ from ssl_ce.data.packing import PackedImages
 from ssl_ce.descriptors import load_descriptor
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData
-from ssl_ce.evaluators.retrieval import Retrieval, RetrievalConfig, average_precision
+from ssl_ce.evaluators.retrieval import Retrieval, RetrievalConfig, truncated_average_precision
 from ssl_ce.records.record import Record
 
 
@@ -38,13 +38,13 @@ def test_average_precision_is_scikit_learns_where_the_whole_ranking_is_seen():
     relevant[0] = False
     scores = -np.arange(50.0)
     expected = [average_precision_score(row, scores) if row.any() else 0.0 for row in relevant]
-    assert average_precision(relevant, relevant.sum(1)) == pytest.approx(np.array(expected))
+    assert truncated_average_precision(relevant, relevant.sum(1)) == pytest.approx(np.array(expected))
 
 
 def test_at_a_depth_it_is_the_sum_of_the_definition():
     relevant = np.array([[True, False, True, False]])
-    assert average_precision(relevant, np.array([10])) == pytest.approx([(1 / 1 + 2 / 3) / 4])
-    assert average_precision(relevant, np.array([2])) == pytest.approx([(1 / 1 + 2 / 3) / 2])
+    assert truncated_average_precision(relevant, np.array([10])) == pytest.approx([(1 / 1 + 2 / 3) / 4])
+    assert truncated_average_precision(relevant, np.array([2])) == pytest.approx([(1 / 1 + 2 / 3) / 2])
 
 
 def test_precision_and_agreement_are_those_of_scikit_learns_neighbours(data: EvaluationData):
