@@ -58,7 +58,7 @@ class Contenders:
 
     def _tell_who_met_no_twin(self, judged: Sequence[str], against: Sequence[str]) -> None:
         """Where some networks meet their untrained twins, a reader would think that all do."""
-        twins = {} if self.baselines else {twin_of(name) for name in against} - {None}
+        twins = set() if self.baselines else {twin_of(name) for name in against} - {None}
         without = dict.fromkeys(method_of(name)[0] for name in judged if name not in twins and not is_floor(name))
         if twins and without:
             self.remarks.append(

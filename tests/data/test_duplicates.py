@@ -19,7 +19,7 @@ from torch import Tensor
 from ssl_ce.data.duplicates import THRESHOLD, Duplicates, find_duplicates, perceptual_hash
 from ssl_ce.data.imageset import Indices, Task
 from ssl_ce.errors import UserError
-from ssl_ce.files import digest
+from ssl_ce.files import cache_dir, digest
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,18 @@ def test_it_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssl_ce.data.duplicates._find", lambda *given: pytest.fail("looked again"))
     assert find_duplicates(train, test) == first
     assert isinstance(first, Duplicates)
+
+
+@pytest.mark.parametrize("damaged", ["", "{}", '{"exact": 1', "[]", '{"exact": 4, "near": 0, "pairs": [[1]]}'])
+def test_what_was_kept_and_is_damaged_is_found_anew(damaged: str) -> None:
+    train, test = Images(clouds(10, 32, seed=8), "train"), Images(clouds(4, 32, seed=8), "test")
+    first = find_duplicates(train, test)
+    kept = list((cache_dir() / "duplicates").glob("*.json"))
+    assert kept
+    for path in kept:
+        path.write_text(damaged)
+    assert find_duplicates(train, test) == first
+    assert first.exact == 4
 
 
 def test_a_set_that_is_not_packed_is_refused() -> None:

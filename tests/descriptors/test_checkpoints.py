@@ -102,6 +102,14 @@ def test_weights_compute_here_what_they_compute_there(model, state, load, capsys
     assert said.partition(")")[0] in found.notes["checkpoint"]
 
 
+@pytest.mark.parametrize("length", [0, 1, 20, 150])
+def test_a_file_that_ends_too_soon_is_refused(state, tmp_path, length):
+    torch.save(state, tmp_path / "whole.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:length])
+    with pytest.raises(UserError, match="is not a readable weights file: it is empty or cut off"):
+        load_descriptor(f"file:{tmp_path}/cut.pt?encoder=resnet18")
+
+
 def test_a_name_that_two_prefixes_or_keys_fit_is_not_guessed(state, load):
     both = {**prefixed(state, "encoder_q."), **prefixed(state, "encoder_k.")}
     with pytest.raises(UserError, match=r"several prefixes: 'encoder_k.', 'encoder_q.'. Say which"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssl_ce.data.duplicates import Duplicates
 from ssl_ce.data.packing import PackedImages, Subset
 from ssl_ce.descriptors import load_descriptor
 from ssl_ce.descriptors.cache import FeatureCache
@@ -201,6 +202,21 @@ def test_equal_taps_choose_the_first(digits: EvaluationData, env: Env) -> None:
 def test_nothing_is_described_again_for_the_choice(digits: EvaluationData, every: EveryTap, env: Env) -> None:
     judged(Knn(CONFIG), every, digits, env)
     assert len(files_of(env.cache)) == 2 * len(every.taps)
+
+
+def test_duplicates_are_counted_for_what_is_reported_and_not_for_what_chooses(
+    digits: EvaluationData, every: EveryTap, env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[tuple[Any, Any]] = []
+
+    def find(train: Any, test: Any) -> Duplicates:
+        looked.append((train, test))
+        return Duplicates(2, 1, 4, ())
+
+    monkeypatch.setattr("ssl_ce.evaluators.recording.find_duplicates", find)
+    records = judged(Knn(CONFIG), every, digits, env)
+    assert looked == [(digits.train, digits.test)] * len(every.taps)
+    assert all(record.notes["duplicates"] == {"exact": 2, "near": 1, "threshold": 4} for record in records)
 
 
 def test_a_protocol_that_is_neither_good_nor_bad_chooses_nothing_and_needs_no_train(

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData
+from ssl_ce.evaluators.knn import Knn, KnnConfig
 from ssl_ce.evaluators.linear_probe import Costs, LinearProbe, LinearProbeConfig
 from ssl_ce.evaluators.sampling import held_out_split, stratified_folds
 from ssl_ce.records.record import Record
@@ -105,3 +106,8 @@ def test_a_class_that_is_everywhere_or_nowhere_is_named(
     train.labels[0, 0] = 1 - label
     with pytest.raises(UserError, match=f"1 images of made .train. {words} 'odd', and 2 are needed"):
         LinearProbe(LinearProbeConfig()).check(grey(), data)
+
+
+def test_several_classes_an_image_are_told_apart_from_none(data: EvaluationData, grey: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match="has several classes an image, and this protocol takes one"):
+        Knn(KnnConfig()).check(grey(), data)

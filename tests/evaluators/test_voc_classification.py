@@ -103,5 +103,5 @@ def test_the_command_puts_the_untrained_network_beside(devkit: Path, ce: Callabl
 
 def test_one_class_an_image_is_not_what_it_takes(digits: EvaluationData, env: Env) -> None:
     evaluator = VocClassification(VocClassificationConfig())
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"made \(\w+\) has one class an image, and this protocol takes several"):
         evaluator.check(evaluator.resolve(SUBJECT, digits, env.device), digits)

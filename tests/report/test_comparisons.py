@@ -162,7 +162,9 @@ def test_baselines_are_what_learned_nothing_and_twins_meet_their_own_network():
     expected = {(name, baseline) for name in names[:3] for baseline in always}
     expected |= {("runs/x@conv3", "init:runs/x@conv3"), ("torchvision:alexnet", "random:torchvision:alexnet")}
     assert met == expected
+    assert "compared with the other baselines alone: runs/y." in notes_of(records)
     asked = {(row.subject, row.baseline) for row in rows_of(records, baselines=["init:runs/z", "runs/y"])}
+    assert "twin" not in notes_of(records, baselines=["init:runs/z", "runs/y"])
     assert asked == {
         (name, one) for name in set(names) - {"init:runs/z", "runs/y"} for one in ("init:runs/z", "runs/y")
     }
@@ -200,6 +202,19 @@ def test_three_seeds_of_a_method_are_compared_as_one_by_the_sign_flip_test_over_
     assert [line.subject for line in lines] == ["runs/a-s*@conv", "runs/b-s*@conv"]
     assert lines[0].cells[0] == "+7.0 ± 2.0"
     assert lines[0].cells[-1] == "0 of 3"
+
+
+def test_a_run_judged_after_several_train_sets_is_no_further_pretraining_seed():
+    others = [TRAIN.model_copy(update={"fingerprint": letter}) for letter in "tuv"]
+    records = [
+        make_record(name, {"accuracy": [value, value]}, train=train, id=f"{name} {train.fingerprint}")
+        for train in others
+        for name, value in (("runs/a-s0@conv", 0.8), ("runs/a-s1@conv", 0.82), ("hog", 0.7))
+    ]
+    rows = rows_of(records, baselines=["hog"])
+    assert len(rows) == 6
+    assert not any(row.parts for row in rows)
+    assert "runs/a-s*@conv − hog: 2 seeds support no claim about a method" in notes_of(records, baselines=["hog"])
 
 
 def test_six_seeds_have_an_interval_and_two_support_no_claim():
@@ -286,6 +301,10 @@ def test_the_mark_is_for_what_beats_every_baseline():
     console = Console(width=90, file=io.StringIO(), color_system=None)
     print_tables([table], console)
     assert console.file.getvalue().count("★") == 2
+    twins = [answers("runs/y", RIGHT["runs/x"]), answers("init:runs/x", RIGHT["pixels"])]
+    (both,) = compare(arrange([*table.records, *twins]))
+    assert both.compared.better == {"runs/x 0", "runs/y 0"}
+    assert "every baseline (hog, pixels, its untrained twin where there is one)" in both.compared.legend
     worse = [answers("runs/x", RIGHT["pixels"]), answers("hog", RIGHT["hog"]), answers("pixels", ~RIGHT["runs/x"])]
     (table,) = compare(arrange(worse))
     assert table.compared.better == frozenset()
