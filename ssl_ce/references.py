@@ -4,6 +4,7 @@
     runs/x@conv4        one tap of it             random:alexnet        an untrained network
     torchvision:alexnet pretrained                timm:resnet18         pretrained (extra `timm`)
     random:timm:resnet18  untrained               file:weights.pt?encoder=alexnet
+    random:file:weights.pt?encoder=alexnet        the same encoder, untrained
     hog?cell=4          a descriptor's options    nearest:hog           an inpainter over a descriptor
     fill:runs/x         a run as an inpainter     nearest?k=5&fill=poisson:hog   with options of its own
 

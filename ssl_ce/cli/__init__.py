@@ -89,6 +89,8 @@ def main() -> None:
         _end(f"{'' if error.exit_code == 75 else 'Error: '}{error}", error.exit_code)
     except KeyboardInterrupt:
         _end("Interrupted; what was already written is whole.", 130)
+    except _Terminated as error:
+        _end("Terminated; what was already written is whole.", int(str(error)))
     except BrokenPipeError:
         # The reader of our output has left (ce results show | head); nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,12 +107,16 @@ def main() -> None:
         _end(_memory_advice("The device"), 1)
 
 
+class _Terminated(SystemExit):
+    """SIGTERM came; its code is the exit code."""
+
+
 @contextmanager
 def _terminated_cleanly() -> Iterator[None]:
     """SIGTERM ends the command as an exception does, so that no half-written file stays. Training saves first."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Terminated(128 + number)
 
     try:
         before = signal.signal(signal.SIGTERM, end)

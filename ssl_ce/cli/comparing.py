@@ -173,6 +173,10 @@ def reproduce(
         context.exit(1)
     within = any(one.verdict == "within the interval" for one in found.metrics)
     click.echo(f"Reproduced: every number is {'equal or within its interval' if within else 'equal'}.")
+    if record.subject.identity != again.subject.identity:
+        click.echo(
+            f"The subject is another one than was recorded: {record.subject.name} has other weights or parameters."
+        )
 
 
 @click.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssl_ce.cli.data import data_options
+from ssl_ce.cli.examples import EXAMPLES
 from ssl_ce.cli.groups import Group
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import check_folder
@@ -18,68 +19,6 @@ if TYPE_CHECKING:
     from ssl_ce.records.record import Record
 
 LOCAL_RESULTS = Path("results/local")
-
-_EXAMPLES = {
-    "linear-probe": (
-        "linear-probe runs/mine --data photos/",
-        "linear-probe runs/mine@conv3 gist random:alexnet --data photos/",
-        "linear-probe runs/mine --data digits --set labels_per_class=10 --set draws=10",
-    ),
-    "linear-sgd-dinov2": (
-        "linear-sgd-dinov2 runs/mine --data photos/",
-        "linear-sgd-dinov2 runs/mine gist --data photos/ --set iterations=2000",
-    ),
-    "linear-sgd-mae": ("linear-sgd-mae runs/mine torchvision:resnet18 --data photos/",),
-    "linear-sgd-simclr": ("linear-sgd-simclr runs/mine --data cifar10 --data-root ~/data --download",),
-    "linear-layers-goyal19": (
-        "linear-layers-goyal19 runs/mine --data photos/",
-        "linear-layers-goyal19 runs/mine torchvision:alexnet --data voc2007 --data-root ~/data",
-    ),
-    "knn": (
-        "knn runs/mine --data photos/",
-        "knn runs/mine@all pixels --data photos/ --set labels_per_class=5",
-        "knn 'hog?cell=4' color-histogram --data cifar10 --data-root ~/data --download",
-    ),
-    "finetune": (
-        "finetune runs/mine --data photos/",
-        "finetune runs/mine torchvision:resnet18 --data photos/ --set share=0.1",
-        "finetune runs/mine --data cifar10 --set epochs=10 --device cuda",
-    ),
-    "voc-classification": (
-        "voc-classification runs/mine --data voc2007 --data-root ~/data --size 256 --fit squash",
-        "voc-classification runs/mine --data voc2007 --set steps=2000 --set hidden=[]",
-    ),
-    "segmentation": (
-        "segmentation runs/mine --data streets/",
-        "segmentation runs/mine torchvision:resnet18 --data voc2012-segmentation --data-root ~/data --size 224",
-        "segmentation runs/mine --data streets/ --set frozen=true",
-    ),
-    "detection": (
-        "detection runs/mine --data animals/",
-        "detection runs/mine@conv4 random:resnet18 --data animals/ --fit squash",
-    ),
-    "knn-instdisc": ("knn-instdisc runs/mine --data photos/",),
-    "clustering": ("clustering runs/mine gist --data photos/", "clustering runs/mine@all --data photos/"),
-    "feature-diagnostics": (
-        "feature-diagnostics runs/mine@all --data photos/",
-        "feature-diagnostics runs/mine torchvision:resnet18 --test photos/",
-    ),
-    "inpainting": (
-        "inpainting runs/mine --data photos/",
-        "inpainting runs/mine navier-stokes --data photos/ --holes center --holes random-block",
-        "inpainting runs/mine telea --data photos/ --holes masks/ --holes free-form",
-        "inpainting runs/mine nearest:hog --test photos/ --index more-photos/ --index full",
-        "inpainting runs/mine telea --data photos/ --holes center --failures 4",
-    ),
-    "retrieval": (
-        "retrieval runs/mine@conv3 gist --data photos/",
-        "retrieval hog --test photos/ --index more-photos/ --holes center --panels 8",
-    ),
-    "nn-inpainting": (
-        "nn-inpainting runs/mine gist --data photos/",
-        "nn-inpainting runs/mine@conv3 --test photos/ --index more-photos/ --holes center",
-    ),
-}
 
 _FAILURES = (
     "--failures",
@@ -92,9 +31,6 @@ _PICTURES = {
     "inpainting": _FAILURES,
     "nn-inpainting": _FAILURES,
 }
-
-
-_DUPLICATES = ("exact", "near")
 
 
 class _EvaluatorGroup(Group):
@@ -152,8 +88,8 @@ def _make_command(name: str) -> click.Command:
                      help=f"The protocol: {known}. Default: the first.")(callback)  # fmt: skip
     summary = evaluators.entry(name).summary
     help_text = f"{summary[:1].upper()}{summary[1:]}."
-    if name in _EXAMPLES:
-        help_text += "\n\n\b\nExamples:\n" + "\n".join(f"  ce evaluate {example}" for example in _EXAMPLES[name])
+    if name in EXAMPLES:
+        help_text += "\n\n\b\nExamples:\n" + "\n".join(f"  ce evaluate {example}" for example in EXAMPLES[name])
     return click.command(name, help=help_text)(callback)
 
 
@@ -193,7 +129,7 @@ def _has_holes(name: str) -> bool:
     """Whether an evaluator draws holes. For our own it is known without importing torch, so that --help is quick."""
     from ssl_ce.evaluators import evaluators
 
-    if name in _EXAMPLES:
+    if name in EXAMPLES:
         return "inpainting" in name or name == "retrieval"
     return "holes" in evaluators.get(name).Config.model_fields
 
@@ -218,6 +154,7 @@ def _evaluate(
     from rich.console import Console
 
     from ssl_ce.cli.data import make_data_options
+    from ssl_ce.cli.remarks import remarks
     from ssl_ce.evaluators.judge import with_floors
     from ssl_ce.evaluators.opening import open_evaluation_sets
     from ssl_ce.evaluators.presets import evaluator_of
@@ -244,7 +181,7 @@ def _evaluate(
     )
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
-    for line in [*_left_out(records), *_duplicates(records)]:
+    for line in remarks(records, source):
         click.echo(line)
     for path in _draw_pictures(evaluator, references, records, sets, results, pictures, seed=seed, device=device):
         click.echo(f"Picture: {path}")
@@ -267,30 +204,6 @@ def _index(given: tuple[str, ...], train: str | None) -> tuple[str | None, str |
     if references and train is not None:
         raise UserError(f"--train {train} and --index {references[0]} both name what is searched. Leave one out.")
     return (references[0] if references else train), (words[0] if words else None)
-
-
-def _left_out(records: list[Record]) -> list[str]:
-    """A line for each subject that found the images to fill themselves among those it searches."""
-    from ssl_ce.evaluators.recording import LEFT_OUT
-
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.subject.name] = counts.get(record.subject.name, 0) + record.notes.get(LEFT_OUT, 0)
-    return [f"{who}: {LEFT_OUT}: {count:,}" for who, count in counts.items() if count]
-
-
-def _duplicates(records: list[Record]) -> list[str]:
-    """A warning if test images are among the train images."""
-    from ssl_ce.evaluators.recording import DUPLICATES
-
-    found = [record for record in records if any(record.notes.get(DUPLICATES, {}).get(kind) for kind in _DUPLICATES)]
-    if not found:
-        return []
-    counts, where = found[0].notes[DUPLICATES], found[0].dataset
-    return [
-        f"Warning: of {where.n:,} {where.split} images of {where.name}, {counts['exact']:,} are train images too and "
-        f"{counts['near']:,} look almost like one. See them: ce data info"
-    ]
 
 
 def _draw_pictures(

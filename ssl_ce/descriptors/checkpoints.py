@@ -64,13 +64,14 @@ class _Match:
 
 
 def file_encoder(
-    path: Path, config: EncoderConfig, options: FileOptions | None = None
+    path: Path, config: EncoderConfig, options: FileOptions | None = None, *, untrained: bool = False
 ) -> tuple[Encoder, dict[str, str]]:
     """An encoder with the weights of somebody's file, and what a record says of how they matched.
 
     The file is safetensors, or a state dict that torch saved, bare or in a wrapper (`read_checkpoint`). Its tensors
     have our names, or torchvision's for AlexNet, VGG-11, ResNets and `torchvision:NAME`, or timm's for `timm:NAME`.
-    What matched, what is missing and what is over is printed to stderr.
+    What matched, what is missing and what is over is printed to stderr. With `untrained` the encoder keeps its initial
+    weights, and is what the file's would be in all else: architecture, size, what it is fed.
 
     Raises
     ------
@@ -80,16 +81,17 @@ def file_encoder(
     """
     options = options or FileOptions()
     stated = read_input(path)
-    encoder = _network(config, options.size or (stated.size if stated else None))
     tensors, kind = read_checkpoint(path, options.key)
+    encoder = _network(config, options.size or (stated.size if stated else None))
     needed = _needed(encoder)
     match = _best(tensors, needed, _layouts(encoder, config.name), options, path)
     encoder.input = _fed(encoder.input.size, config.name, match.layout, stated, options.normalize)
     loaded = f"{len(match.found)} of {len(needed)} tensors of the encoder '{config.name}'"
     how = f"{match.layout} names" + (f", prefix '{match.prefix}' stripped" if match.prefix else "")
-    print(f"{path}: {loaded} found ({kind}, {how}).", file=sys.stderr)
-    for line in _report(match, needed, encoder):
-        print(f"  {line}", file=sys.stderr)
+    if not untrained:
+        print(f"{path}: {loaded} found ({kind}, {how}).", file=sys.stderr)
+        for line in _report(match, needed, encoder):
+            print(f"  {line}", file=sys.stderr)
     absent = [key for key in needed if key not in match.found]
     if absent and not (options.partial and match.found):
         raise UserError(
@@ -97,6 +99,8 @@ def file_encoder(
             "?encoder=, size=, key= or prefix="
             + (", or add partial=true to take what there is." if match.found else ".")
         )
+    if untrained:
+        return encoder, {}
     check_finite(match.found, path)
     rest = {key: _placeholder(key, value, needed) for key, value in encoder.state_dict().items()}
     encoder.load_state_dict({**rest, **match.found})

@@ -41,7 +41,7 @@ def load(text: str, device: str = "cpu") -> Descriptor:
     pool = options.pop("pool", 4)
     encoder, untrained, notes = _external(reference, options)
     if options:
-        file_options = ("encoder", "key", "prefix", "partial", "normalize") if reference.scheme == "file" else ("seed",)
+        file_options = ("encoder", "key", "prefix", "partial", "normalize") if _is_file(reference) else ("seed",)
         raise unknown(f"option of '{text}'", next(iter(options)), ("pool", "size", *file_options, *_AXES))
     return tapped(
         text,
@@ -94,11 +94,13 @@ def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, b
 
     scheme, target = reference.scheme, reference.target
     makers = {"torchvision": torchvision_encoder, "timm": timm_encoder}
-    if scheme == "file":
+    if _is_file(reference):
         config = _encoder_config(options, options.pop("encoder", "alexnet"))
         given = {name: options.pop(name) for name in FileOptions.model_fields if name in options}
-        encoder, notes = file_encoder(Path(target), config, parse(FileOptions, given, "the subject's options"))
-        return encoder, False, notes
+        how = parse(FileOptions, given, "the subject's options")
+        untrained = scheme == "random"
+        encoder, notes = file_encoder(Path(target.removeprefix("file:")), config, how, untrained=untrained)
+        return encoder, untrained, notes
     if scheme in makers:
         return makers[scheme](target, pretrained=True), False, {}
     seed = int(options.pop("seed", 0))
@@ -108,6 +110,11 @@ def _external(reference: Reference, options: dict[str, Any]) -> tuple[Encoder, b
     if target not in encoders:
         raise unknown("encoder", target, [*encoders.names(), "torchvision:resnet18", "timm:resnet18"])
     return _untrained(target, int(options.pop("size", 128)), options, seed), True, {}
+
+
+def _is_file(reference: Reference) -> bool:
+    """Whether it is somebody's checkpoint, `file:PATH`, or the same encoder untrained, `random:file:PATH`."""
+    return reference.scheme == "file" or (reference.scheme == "random" and reference.target.startswith("file:"))
 
 
 def _untrained(name: str, size: int, options: dict[str, Any], seed: int) -> Encoder:

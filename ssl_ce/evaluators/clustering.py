@@ -13,8 +13,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
@@ -71,6 +69,9 @@ class Clustering(FrozenEvaluator):
 
     def judge(self, subject: Subject, data: EvaluationData, env: Env) -> Record:
         """The record. It has no outcomes of single images: what is right of one depends on all others."""
+        # Imported here, because whoever judges by other protocols should not wait for scikit-learn.
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
         started = time.perf_counter()
         vectors = unit_rows(encode(subject, data.test, env))
         labels, count = data.test.targets(), len(data.test.classes)
@@ -100,6 +101,8 @@ def matched_accuracy(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> 
 
     `labels` and `clusters` are int64 (n,), numbered from 0; their numbers may differ in how many there are.
     """
+    from scipy.optimize import linear_sum_assignment
+
     counts = np.zeros((clusters.max() + 1, labels.max() + 1), dtype=np.int64)
     np.add.at(counts, (clusters, labels), 1)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))

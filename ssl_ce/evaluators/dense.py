@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_labelled, resolve_descriptor
+from ssl_ce.evaluators.encoding import check_describes, check_labelled, resolve_descriptor
 from ssl_ce.evaluators.finetune import check_trainable
 from ssl_ce.evaluators.recording import departures
 from ssl_ce.evaluators.training import TrainingConfig, make_optimizer, train
@@ -51,6 +51,7 @@ class Dense:
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` where there is no network to train, or no two sets of one size."""
+        check_describes(subject, data.test)
         check_trainable(self.name, subject)
         check_labelled(data, Needs("train", train=True))
 

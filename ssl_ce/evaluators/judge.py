@@ -69,13 +69,13 @@ def untrained_twin(reference: str) -> str | None:
     """The same network before training; None for what was never trained.
 
     `runs/x@conv4` -> `init:runs/x@conv4`; `nearest:runs/x` -> `nearest:init:runs/x`;
-    `torchvision:resnet18` -> `random:torchvision:resnet18`.
+    `torchvision:resnet18` -> `random:torchvision:resnet18`; `file:x.pt` -> `random:file:x.pt`.
     """
     parsed = parse_reference(reference)
     if parsed.scheme == "nearest":
         inner = untrained_twin(parsed.target)
         return None if inner is None else with_target(parsed, inner)
-    if parsed.scheme in ("torchvision", "timm"):
+    if parsed.scheme in ("torchvision", "timm", "file"):
         return f"random:{reference}"
     if parsed.scheme is not None or parsed.target in descriptors or parsed.target in inpainters:
         return None

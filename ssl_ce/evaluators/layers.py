@@ -70,7 +70,8 @@ def _parts(evaluator: FrozenEvaluator, name: str, data: EvaluationData, seed: in
     if data.train is None:
         raise UserError(f"'{name}' chooses its tap on held-out train images, and there are none: give --train.")
     split = _split(data.train, seed)
-    fit, held_out = Subset(data.train, split.fit, "train"), Subset(data.train, split.held_out, "held out")
+    fit = Subset(data.train, split.fit, "train without its held-out fifth")
+    held_out = Subset(data.train, split.held_out, "held out")
     return EvaluationData(test=held_out, train=fit if evaluator.needs.train else None)
 
 

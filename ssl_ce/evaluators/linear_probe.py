@@ -13,12 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from ssl_ce.data.imageset import ImageSet, Task
 from ssl_ce.errors import UserError
@@ -75,6 +75,12 @@ class LinearProbeConfig(Settings):
     labels_per_class: Annotated[int, Field(ge=2)] | None = None
     draws: PositiveInt = 10
 
+    @model_validator(mode="after")
+    def _draws_are_of_labels(self) -> Self:
+        if self.labels_per_class is None and self.draws != type(self).model_fields["draws"].default:
+            raise ValueError(f"draws={self.draws} are draws of labels: set labels_per_class too, or leave draws out")
+        return self
+
 
 class LinearProbe(FrozenEvaluator):
     """Judges a descriptor by a linear classifier: `accuracy`, `top5` above five classes, `log_loss`.
@@ -107,8 +113,8 @@ class LinearProbe(FrozenEvaluator):
         rarest = int(counts.argmin())
         if counts[rarest] < 2:
             raise UserError(
-                f"Class '{train.classes[rarest]}' of {train.name} has {counts[rarest]} images in "
-                f"{train.split}, and choosing C takes two. Give more of them, or leave the class out."
+                f"Class '{train.classes[rarest]}' of {train.name} ({train.split}) has fewer than the two images that "
+                "choosing C takes. Give more of them, or leave the class out."
             )
         return None
 

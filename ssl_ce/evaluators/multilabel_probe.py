@@ -56,7 +56,10 @@ def judge_multilabel(probe: LinearProbe, subject: Subject, data: EvaluationData,
     return make_record(
         probe, subject, data, env,
         variant={"labels": "all", **departures(config)},
-        metrics={**metrics, "log_loss": mean_metric(losses, seed=env.seed, higher_is_better=False)},
+        metrics={
+            **metrics,
+            "log_loss": mean_metric(losses[~np.isnan(losses)], seed=env.seed, higher_is_better=False),
+        },
         outcomes={"log_loss": losses},
         chosen={"C": cost, "on": chosen_on, "converged": converged},
         notes=notes,

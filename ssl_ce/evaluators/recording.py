@@ -153,7 +153,7 @@ def departures(config: Settings, *told_otherwise: str) -> dict[str, str]:
 
 
 def _written(value: Any) -> str:
-    """A setting as people write it: side=0.25; lpips, fid."""
+    """A setting as people write it: side=0.25; lpips, fid; none for an empty list."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={_written(one)}" for name, one in value.items())
-    return ", ".join(map(_written, value)) if isinstance(value, list) else str(value)
+    return (", ".join(map(_written, value)) or "none") if isinstance(value, list) else str(value)

@@ -26,7 +26,9 @@ def dcgan_widths(size: int, width: float = 1.0) -> list[int]:
     """
     layers = (size // 4).bit_length() - 1
     if size < _SMALLEST or 4 * 2**layers != size:
-        raise UserError(f"The DCGAN-like networks take images of 16, 32, 64, 128, 256 ... pixels, not {size}.")
+        raise UserError(
+            f"The DCGAN-like networks take images of 16, 32, 64, 128, 256 ... pixels, not {size}. Set another size."
+        )
     return _widths(layers, width)
 
 

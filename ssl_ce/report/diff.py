@@ -100,7 +100,7 @@ def print_diff(found: Diff, console: Console, names: tuple[str, str] = ("A", "B"
             grid.add_row(Text(first + one.name), Text(_shown(one.a)), Text(_shown(one.b)))
         console.print(grid)
     else:
-        console.print("Nothing differs but the numbers, if they do.", style="dim")
+        console.print("Nothing differs in what was declared and used.", style="dim")
     grid = _grid("metric", *names, "difference", "is")
     for moved in found.metrics:
         unit = unit_of(moved.metric)

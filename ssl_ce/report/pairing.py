@@ -103,5 +103,5 @@ def _nothing(judged: Sequence[str], against: Sequence[str]) -> str:
     if not against:
         return "Nothing was compared: no baseline is in this table. Name one of its subjects: --baseline SUBJECT."
     if not judged:
-        return f"Nothing was compared: all are baselines. Name one: --baseline {against[0]}."
+        return "Nothing was compared: all are baselines, and none meets another. Name one alone: --baseline SUBJECT."
     return f"Nothing was compared: {', '.join(against)} meet no subject of this table. Name one: --baseline SUBJECT."

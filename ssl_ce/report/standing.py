@@ -33,7 +33,7 @@ def twin_of(name: str) -> str | None:
         return None if inner is None else f"{name.removesuffix(reference.target)}{inner}"
     if reference.scheme == "init":
         return name.removeprefix("init:")
-    if name.startswith(("random:torchvision:", "random:timm:")):
+    if name.startswith(("random:torchvision:", "random:timm:", "random:file:")):
         return name.removeprefix("random:")
     return None
 

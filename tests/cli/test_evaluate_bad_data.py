@@ -122,6 +122,14 @@ def test_fewer_images_than_neighbours_labels_or_clusters(refused, photos):
     )
 
 
+def test_train_images_are_too_few_once_some_are_held_out_to_choose_a_tap(refused, photos):
+    for number in range(2, 12):
+        (photos / "train" / "left" / f"{number:02d}.png").unlink()
+    assert "Class 'left' of photos (train without its held-out fifth) has fewer than the two images" in refused(
+        "evaluate linear-probe 'random:dcgan@all?size=32&width=0.1' --data photos --size 32 --no-floors"
+    )
+
+
 def test_all_different_images_are_fewer_than_clusters(refused, photos):
     for split in ("train", "test"):
         for number, image in enumerate(sorted((photos / split).rglob("*.png"))):

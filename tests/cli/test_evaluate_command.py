@@ -79,6 +79,14 @@ def test_several_subjects_and_the_floors_make_one_table(ce):
     assert "5 records added" in answer.out
 
 
+def test_the_tap_that_stands_for_all_is_said(ce):
+    answer = ce("evaluate knn run@all --data photos --no-floors")
+    assert answer.code == 0, answer.err
+    (record,) = [row for row in rows() if row.subject.name == "run@all"]
+    assert f"run@all: {record.chosen['tap']}, chosen on 20 % of train, held out by seed 0\n" in answer.out
+    assert answer.out.count("chosen on") == 1
+
+
 def test_holes_are_given_once_each_and_make_a_table_each(ce):
     answer = ce("evaluate inpainting telea --data photos --holes center --holes random-region --holes center")
     assert answer.code == 0, answer.err

@@ -107,7 +107,8 @@ def test_a_terminated_command_leaves_no_half_written_file(ce, tmp_path, monkeypa
 
     monkeypatch.setattr("ssl_ce.cli.listing.recipe_entries", terminated)
     before = signal.getsignal(signal.SIGTERM)
-    assert ce("list recipes").code == 128 + signal.SIGTERM
+    answer = ce("list recipes")
+    assert (answer.code, answer.err) == (128 + signal.SIGTERM, "Terminated; what was already written is whole.\n")
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -180,7 +180,9 @@ def test_the_command_line_counts_and_names_them_and_a_record_keeps_the_count(
     assert "train images too" not in ce("data info photos --no-duplicates").out
     answer = ce("evaluate knn color-histogram --data photos --no-floors")
     assert answer.code == 0, answer.err
-    assert "Warning: of 12 test images of photos, 1 are train images too and 0 look almost like one" in answer.out
+    assert "Warning: of 12 test images of photos, 1 are train images too. See them: ce data info photos\n" in answer.out
     (record,) = RecordStore(Path("results/local")).records()
     assert record.notes["duplicates"] == {"exact": 1, "near": 0, "threshold": THRESHOLD}
+    apart = ce("evaluate knn color-histogram --train photos/train --test photos/test --no-floors")
+    assert "1 are train images too.\n" in apart.out, "of two folders no one REF shows them"
     assert "Warning" not in ce(f"evaluate knn color-histogram --data {photo_folder} --no-floors").out

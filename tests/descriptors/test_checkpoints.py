@@ -184,6 +184,32 @@ def test_our_files_say_what_the_encoder_is_fed(tmp_path, tiny_run):
         assert torch.equal(of_file.describe(images), load_descriptor(str(tiny_run)).describe(images))
 
 
+def test_the_untrained_twin_of_a_file_is_like_it_in_all_but_the_weights(state, load, tmp_path, capsys):
+    found = load(prefixed(state, "net."), "encoder=torchvision:resnet18&normalize=symmetric")
+    capsys.readouterr()
+    path = f"file:{tmp_path}/weights.pt"
+    twin = load_descriptor(f"random:{path}?encoder=torchvision:resnet18&normalize=symmetric&size=64")
+    assert capsys.readouterr().err == "", "what was found in the file is said once"
+    assert twin.encoder.input == found.encoder.input
+    assert (twin.needs_calibration, found.needs_calibration) == (True, False)
+    initial = dict(load_descriptor("random:torchvision:resnet18").encoder.named_parameters())
+    for name, value in twin.encoder.named_parameters():
+        assert torch.equal(value, initial[name]), name
+    assert twin.identity != found.identity
+    with pytest.raises(UserError, match="covers 0 of"):
+        load_descriptor(f"random:{path}?encoder=dcgan&size=64")
+
+
+def test_a_file_is_judged_beside_its_untrained_twin(ce, tiny_run, photo_folder):
+    subject = f"file:{tiny_run}/encoder.safetensors?encoder=dcgan&width=0.1"  # the file says its size
+    answer = ce(f"evaluate knn '{subject}' --data {photo_folder} --size 32")
+    assert answer.code == 0, answer.err
+    from ssl_ce.records.store import RecordStore
+
+    names = [record.subject.name for record in RecordStore(Path("results/local")).records()]
+    assert names == [subject, "pixels", "hog", f"random:{subject}"]
+
+
 def test_a_run_with_weights_that_are_not_finite_is_refused(tiny_run, tmp_path):
     for name in ("recipe.yaml", "weights.safetensors"):
         (tmp_path / name).write_bytes((tiny_run / name).read_bytes())

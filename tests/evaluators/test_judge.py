@@ -88,6 +88,7 @@ def test_a_record_says_what_was_judged_on_what(evaluator: Plain, digits: Evaluat
         ("nearest:runs/x@conv4", "nearest:init:runs/x@conv4"),
         ("torchvision:resnet18@layer3", "random:torchvision:resnet18@layer3"),
         ("timm:resnet18", "random:timm:resnet18"),
+        ("file:x.pt@conv2?encoder=dcgan", "random:file:x.pt@conv2?encoder=dcgan"),
         ("hog?cell=4", None),
         ("nearest:hog", None),
         ("telea", None),

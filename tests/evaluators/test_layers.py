@@ -17,13 +17,15 @@ from ssl_ce.descriptors import load_descriptor
 from ssl_ce.descriptors.cache import FeatureCache
 from ssl_ce.descriptors.every_tap import EveryTap
 from ssl_ce.errors import UserError
-from ssl_ce.evaluators.base import Env, EvaluationData
+from ssl_ce.evaluators.base import Env, EvaluationData, Evaluator
 from ssl_ce.evaluators.clustering import Clustering, ClusteringConfig
 from ssl_ce.evaluators.feature_diagnostics import FeatureDiagnostics, FeatureDiagnosticsConfig
+from ssl_ce.evaluators.finetune import Finetune, FinetuneConfig
 from ssl_ce.evaluators.knn import InstdiscConfig, InstdiscKnn, Knn, KnnConfig
 from ssl_ce.evaluators.recording import cell_of
 from ssl_ce.evaluators.retrieval import Retrieval, RetrievalConfig
 from ssl_ce.evaluators.sampling import held_out_split
+from ssl_ce.evaluators.segmentation import Segmentation, SegmentationConfig
 from ssl_ce.records.record import Record
 
 NETWORK = "random:dcgan{}?size=32&width=0.1"
@@ -237,9 +239,14 @@ def test_a_choice_that_cannot_be_made_is_refused_before_any_tap_is_judged(
         InstdiscKnn(InstdiscConfig()).check(every, few)
 
 
-def test_an_evaluator_without_a_layer_axis_asks_for_one_tap(digits: EvaluationData, every: EveryTap) -> None:
+@pytest.mark.parametrize(
+    "evaluator", [Retrieval(RetrievalConfig()), Finetune(FinetuneConfig()), Segmentation(SegmentationConfig())]
+)
+def test_an_evaluator_without_a_layer_axis_asks_for_one_tap(
+    evaluator: Evaluator, digits: EvaluationData, every: EveryTap
+) -> None:
     with pytest.raises(UserError, match=r"stands for every tap; here one is to be named, with @TAP\. They are conv1"):
-        Retrieval(RetrievalConfig()).check(every, digits)
+        evaluator.check(every, digits)
 
 
 def test_options_and_twins_of_every_tap_are_named_as_each_tap_is(ce: Any) -> None:

@@ -196,7 +196,12 @@ def test_a_class_with_too_few_labels_is_named(digits: EvaluationData, grey: Call
     single = replace(
         digits, train=replace(train, images=train.images[torch.from_numpy(rows)], labels=train.labels[rows])
     )
-    with pytest.raises(UserError, match="Class '7' of made has 1 images in train"):
+    with pytest.raises(UserError, match=r"Class '7' of made \(train\) has fewer than the two images"):
         LinearProbe(LinearProbeConfig()).check(grey(), single)
     with pytest.raises(UserError, match="labels_per_class=200 asks for more"):
         LinearProbe(LinearProbeConfig(labels_per_class=200)).check(grey(), digits)
+
+
+def test_draws_without_labels_to_draw_are_refused() -> None:
+    with pytest.raises(ValueError, match="draws=4 are draws of labels: set labels_per_class too"):
+        LinearProbeConfig(draws=4)

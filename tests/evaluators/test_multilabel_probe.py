@@ -111,3 +111,15 @@ def test_a_class_that_is_everywhere_or_nowhere_is_named(
 def test_several_classes_an_image_are_told_apart_from_none(data: EvaluationData, grey: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match="has several classes an image, and this protocol takes one"):
         Knn(KnnConfig()).check(grey(), data)
+
+
+def test_an_image_without_a_label_to_be_scored_has_no_log_loss(
+    data: EvaluationData, env: Env, grey: Callable[..., Any]
+) -> None:
+    data.test.labels[3] = -1  # type: ignore[attr-defined]
+    record = probe(data, env, grey())
+    assert record.outcomes is not None
+    losses = np.array(record.outcomes["log_loss"])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(losses)), [3])
+    assert record.metrics["log_loss"].value == pytest.approx(np.nanmean(losses))
+    assert record.metrics["log_loss"].low is not None

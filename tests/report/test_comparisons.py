@@ -279,7 +279,7 @@ def test_a_wrong_name_is_answered_with_the_closest(asked):
 
 def test_nothing_to_compare_is_said_with_what_to_do():
     assert "no baseline is in this table" in notes_of([RUN])
-    assert "all are baselines. Name one: --baseline" in notes_of([PIXELS, HOG])
+    assert "all are baselines, and none meets another" in notes_of([PIXELS, HOG])
     (table,) = compare(arrange([PIXELS, HOG]), baselines=["pixels"])
     assert len(table.compared.rows) == 1
 

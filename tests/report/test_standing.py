@@ -28,7 +28,14 @@ def test_what_may_have_learned_something_is_none(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["runs/x@conv3?pool=2", "nearest:runs/x", "nearest?index=full:runs/x@conv", "torchvision:alexnet", "timm:vit"],
+    [
+        "runs/x@conv3?pool=2",
+        "nearest:runs/x",
+        "nearest?index=full:runs/x@conv",
+        "torchvision:alexnet",
+        "timm:vit",
+        "file:w.pt@conv3?encoder=vgg11",
+    ],
 )
 def test_a_twin_is_found_back_from_its_name(name):
     twin = untrained_twin(name)

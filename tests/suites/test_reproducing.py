@@ -104,4 +104,8 @@ def test_the_command_says_whether_numbers_came_out_again_and_exits_with_one_if_n
     answer = ce(f"results reproduce {record.id}")
     assert answer.code == 0
     assert answer.out.splitlines()[-1] == "Reproduced: every number is equal or within its interval."
+    values["subject"]["identity"] = "another"
+    path.write_text(json.dumps(values) + "\n")
+    answer = ce(f"results reproduce {record.id}")
+    assert "The subject is another one than was recorded: hog has other weights" in answer.out
     assert len(RecordStore(tmp_path / "results" / "local").records()) == 1
