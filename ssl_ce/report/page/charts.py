@@ -175,11 +175,17 @@ def _x_axis(
         low, high = min(places) / 1.4, max(places) * 1.4
         log = _scale(math.log(low), math.log(high), LEFT, WIDTH - RIGHT)
         inside = [float(time) for time in _TIMES if low <= time <= high]
-        shown = inside[:: 1 + len(inside) // 7] if len(inside) > 1 else ticks(low, high, 4)
+        shown = inside[:: 1 + len(inside) // 7] if len(inside) > 2 else _clock_ticks(low, high)
         return lambda x: log(math.log(x)), [(_round(log(math.log(time))), show_seconds(time)) for time in shown]
     low, high = min(places), max(places)
     to_x = _scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
     return to_x, [(_round(to_x(tick)), f"{tick:,.0f}") for tick in ticks(low, max(high, low + 1), 5)]
+
+
+def _clock_ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Seconds from `low` to `high` in steps that a clock has, at most `most`."""
+    step = next((step for step in _TIMES if (high - low) / step < most), float(_TIMES[-1]))
+    return [float(number * step) for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:

@@ -54,7 +54,7 @@ def summary(records: Sequence[Record], tables: Sequence[Table], runs: Mapping[st
         ("subjects", f"{len(subjects):,}" + (f", of {counted(len(runs), 'run')}" if runs else "")),
         ("protocols", ", ".join(sorted({record.protocol for record in records}))),
         ("images", "; ".join(sorted({_data(one) for one in data}))),
-        ("seeds", ", ".join(str(seed) for seed in sorted({record.seed for record in records}))),
+        ("judged with seed", ", ".join(str(seed) for seed in sorted({record.seed for record in records}))),
         ("measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
     ]
     return facts

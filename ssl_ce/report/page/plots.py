@@ -38,18 +38,21 @@ class Styles:
 def time_charts(tables: Iterable[Table], runs: Mapping[str, Run], styles: Styles) -> list[Chart]:
     """For each table with learned subjects whose runs say how long they trained: all of them, and the others as lines.
 
-    A subject that stands on no run (HOG, an untrained network, somebody else's weights) is a horizontal line.
+    A subject that stands on no run (HOG, an untrained network, somebody else's weights) is a horizontal line, one for
+    all seeds of a network. Of a network with a `REF@all` only that is shown: its taps are in the layer charts.
     """
     charts = []
     for table in tables:
         learned: dict[str, list[Point]] = {}
-        floors: list[tuple[str, float, str]] = []
+        floors: dict[str, list[float]] = {}
+        chosen = {base for tap, base in (_tap_of(record.subject.name) for record in table.records) if tap == "all"}
         for record in table.records:
-            if (metric := _finite_headline(table, record)) is None:
+            tap, base = _tap_of(record.subject.name)
+            if (metric := _finite_headline(table, record)) is None or (tap != "all" and base in chosen):
                 continue
             name, note = run_of(record.subject.name), _note(table, record, metric)
             if name is None:
-                floors.append((_floor_label(record.subject.name, runs), metric.value, note))
+                floors.setdefault(_floor_label(record.subject.name, runs), []).append(metric.value)
             elif name in runs and (seconds := runs[name].seconds) is not None:
                 point = Point(seconds, metric.value, metric.low, metric.high, f"{note}, {show_seconds(seconds)}")
                 learned.setdefault(without_seed(name), []).append(point)
@@ -59,8 +62,8 @@ def time_charts(tables: Iterable[Table], runs: Mapping[str, Run], styles: Styles
             Series(_label(name, runs), styles.of(name), sorted(points, key=lambda point: point.x), joined=False)
             for name, points in sorted(learned.items())
         ]
-        best = list(dict.fromkeys(label for label, _, _ in floors))[:MOST_FLOORS]  # rows of a table come best first
-        shown = [floor for floor in floors if floor[0] in best]
+        best = list(floors.items())[:MOST_FLOORS]  # rows of a table come best first
+        shown = [_floor(table, label, values) for label, values in best]
         charts.append(_of_table(table, series, shown, "pretraining time (logarithmic)", times=True))
     return charts
 
@@ -136,6 +139,12 @@ def _of_table(
 
 def _note(table: Table, record: Record, metric: Metric) -> str:
     return f"{record.subject.name}: {table.show(table.metrics[0], metric.value)}"
+
+
+def _floor(table: Table, label: str, values: Sequence[float]) -> tuple[str, float, str]:
+    mean = sum(values) / len(values)
+    of = f", the mean of {len(values)}" if len(values) > 1 else ""
+    return label, mean, f"{label}: {table.show(table.metrics[0], mean)}{of}"
 
 
 def _tick(metric: str, value: float) -> str:
