@@ -14,6 +14,7 @@ images, drawn at random.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from sklearn.neighbors import NearestNeighbors
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.descriptors.cache import FeatureCache
 from ssl_ce.descriptors.hog import Hog
+from ssl_ce.errors import UserError
 from ssl_ce.evaluators.linear_probe import Costs, LinearProbeConfig
 from ssl_ce.evaluators.logistic import fit_path
 from ssl_ce.manifest import device_name
@@ -188,4 +190,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"Error: {error}")
