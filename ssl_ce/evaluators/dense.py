@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_describes, check_labelled, resolve_descriptor
+from ssl_ce.evaluators.described import OfDescriptors
+from ssl_ce.evaluators.encoding import check_describes, check_labelled
 from ssl_ce.evaluators.finetune import check_trainable
 from ssl_ce.evaluators.recording import departures
 from ssl_ce.evaluators.training import TrainingConfig, make_optimizer, train
@@ -35,19 +36,11 @@ class DenseConfig(TrainingConfig):
     frozen: bool = False
 
 
-class Dense:
+class Dense(OfDescriptors):
     """What the two evaluators have in common; they are complete with `run`."""
 
     name: ClassVar[str]
     config: Any
-
-    def reference(self, text: str) -> str:
-        """The subject reference that `text` means here: itself."""
-        return text
-
-    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
-        """The descriptor that `reference` names, calibrated on train if it was never trained."""
-        return resolve_descriptor(reference, data.train, device)
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` where there is no network to train, or no two sets of one size."""

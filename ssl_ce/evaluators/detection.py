@@ -70,6 +70,7 @@ class Detection(Dense):
     """Judges an encoder by the objects that are found on its map: `ap50`, `ap`."""
 
     name: ClassVar[str] = "detection"
+    preset: ClassVar[str | None] = "detection-faster-rcnn"
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = DetectionConfig
     needs: ClassVar[Needs] = Needs("train", task="boxes", train=True)
@@ -78,11 +79,6 @@ class Detection(Dense):
 
     def __init__(self, config: DetectionConfig) -> None:
         self.config = config
-
-    @property
-    def protocol(self) -> str:
-        """The protocol that records carry."""
-        return f"detection-faster-rcnn@{self.version}"
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the subject has no network or no map fine enough, or the images have no boxes."""

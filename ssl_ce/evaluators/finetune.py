@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -23,8 +22,9 @@ from ssl_ce.descriptors.base import TrainableBackbone
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
 from ssl_ce.evaluators.classifier import ClassifierConfig, Share, fit, score
+from ssl_ce.evaluators.described import OfDescriptors
 from ssl_ce.evaluators.draws import draws_text, over_draws
-from ssl_ce.evaluators.encoding import check_describes, check_labelled, resolve_descriptor, train_of
+from ssl_ce.evaluators.encoding import check_describes, check_labelled, train_of
 from ssl_ce.evaluators.precision import judged_by_precision
 from ssl_ce.evaluators.ranks import true_class_ranks
 from ssl_ce.evaluators.recording import departures, make_record
@@ -86,7 +86,7 @@ class FinetuneConfig(Settings):
     transformer: TransformerConfig = TransformerConfig()
 
 
-class Finetune:
+class Finetune(OfDescriptors):
     """Judges a network by what it learns from labels: `accuracy` and `top5`, or `map` of multi-label sets."""
 
     name: ClassVar[str] = "finetune"
@@ -99,19 +99,6 @@ class Finetune:
 
     def __init__(self, config: Any) -> None:
         self.config = config
-
-    @property
-    def protocol(self) -> str:
-        """The protocol that records carry."""
-        return f"{self.name}@{self.version}"
-
-    def reference(self, text: str) -> str:
-        """The subject reference that `text` means here: itself."""
-        return text
-
-    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
-        """The descriptor that `reference` names, calibrated on train if it was never trained."""
-        return resolve_descriptor(reference, data.train, device)
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if there is no network to train, or the data cannot be classified or drawn from."""

@@ -6,18 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
-
 from ssl_ce.data.imageset import Task
 from ssl_ce.descriptors.every_tap import EveryTap
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_describes, check_labelled, resolve_descriptor
+from ssl_ce.evaluators.described import OfDescriptors
+from ssl_ce.evaluators.encoding import check_describes, check_labelled
 from ssl_ce.evaluators.layers import check_layers, judge_layers
 from ssl_ce.records.record import Record
 from ssl_ce.settings import Settings
 
 
-class FrozenEvaluator(ABC):
+class FrozenEvaluator(OfDescriptors, ABC):
     """Judges descriptors by features that nothing changes; a subclass is one protocol.
 
     `REF@all` is judged at each of its taps, then once more at the tap that held-out train images choose
@@ -25,10 +24,6 @@ class FrozenEvaluator(ABC):
 
     Attributes
     ----------
-    name
-        The evaluator's name, and the protocol's unless `preset` says otherwise.
-    preset
-        The protocol's name without its version.
     tasks
         The kinds of labels it takes, if it needs labels.
     cached
@@ -37,9 +32,6 @@ class FrozenEvaluator(ABC):
         Whether its headline is better one way, so that a tap can be chosen by it.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int] = 1
-    preset: ClassVar[str | None] = None
     Config: ClassVar[type[Settings]]
     needs: ClassVar[Needs] = Needs("encode", task="classes", train=True)
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
@@ -49,19 +41,6 @@ class FrozenEvaluator(ABC):
     floors: ClassVar[tuple[str, ...]] = ("pixels", "hog", "{init}")
 
     config: Settings
-
-    @property
-    def protocol(self) -> str:
-        """The protocol that records carry."""
-        return f"{self.preset or self.name}@{self.version}"
-
-    def reference(self, text: str) -> str:
-        """The subject reference that `text` means here: itself."""
-        return text
-
-    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
-        """The descriptor that `reference` names, calibrated on train if it was never trained."""
-        return resolve_descriptor(reference, data.train, device)
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the subject cannot describe these images, or they lack what the protocol needs."""
@@ -79,7 +58,7 @@ class FrozenEvaluator(ABC):
         else:
             yield self.judge(subject, data, env)
 
-    def check_data(self, data: EvaluationData) -> None:  # noqa: B027  (most protocols ask for nothing more)
+    def check_data(self, data: EvaluationData) -> None:
         """Raises `UserError` if the images lack what this protocol needs beyond labels of the right kind."""
 
     def judge_taps(self, every: EveryTap, data: EvaluationData, env: Env) -> Iterator[tuple[str, Record]]:

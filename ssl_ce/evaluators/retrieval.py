@@ -20,7 +20,8 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.descriptors.base import Descriptor
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData, Needs, Subject
-from ssl_ce.evaluators.encoding import check_describes, encode, resolve_descriptor
+from ssl_ce.evaluators.described import OfDescriptors
+from ssl_ce.evaluators.encoding import check_describes, encode
 from ssl_ce.evaluators.hole_source import check_holes, open_holes
 from ssl_ce.evaluators.recording import LEFT_OUT, departures, make_record
 from ssl_ce.files import digest
@@ -66,7 +67,7 @@ class RetrievalConfig(Settings):
         return self
 
 
-class Retrieval:
+class Retrieval(OfDescriptors):
     """Judges a descriptor by the training contexts that it finds for test contexts.
 
     `precision_kN`: the share of the N nearest that are of the query's class. `map_kN`: the mean of AP@N, the sum of
@@ -85,19 +86,6 @@ class Retrieval:
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
         check_holes(config.holes, config.options)
-
-    @property
-    def protocol(self) -> str:
-        """`name@version`."""
-        return f"{self.name}@{self.version}"
-
-    def reference(self, text: str) -> str:
-        """The subject reference that `text` means here: itself."""
-        return text
-
-    def resolve(self, reference: str, data: EvaluationData, device: torch.device) -> Subject:
-        """The descriptor that `reference` names, calibrated on train if it was never trained."""
-        return resolve_descriptor(reference, data.train, device)
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the sets do not go together, or there are too few images to search."""

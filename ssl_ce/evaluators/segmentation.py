@@ -55,6 +55,7 @@ class Segmentation(Dense):
     """Judges an encoder by the label maps that it learns to draw: `miou`, `pixel_accuracy`, `iou_by_image`."""
 
     name: ClassVar[str] = "segmentation"
+    preset: ClassVar[str | None] = "segmentation-fcn"
     version: ClassVar[int] = 1
     Config: ClassVar[type[Settings]] = SegmentationConfig
     needs: ClassVar[Needs] = Needs("train", task="segmentation", train=True)
@@ -63,11 +64,6 @@ class Segmentation(Dense):
 
     def __init__(self, config: SegmentationConfig) -> None:
         self.config = config
-
-    @property
-    def protocol(self) -> str:
-        """The protocol that records carry."""
-        return f"segmentation-fcn@{self.version}"
 
     def check(self, subject: Subject, data: EvaluationData) -> None:
         """Raises `UserError` if the subject has no network, or the images have no label maps."""
