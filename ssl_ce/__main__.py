@@ -1,5 +1,5 @@
 """`python -m ssl_ce` is `ce`."""
 
-from ssl_ce.cli import main
+from ssl_ce.cli import run
 
-main()
+run()

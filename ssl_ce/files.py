@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ssl_ce.errors import DiskFullError, UserError
+
+TEMPORARY = ".ssl-ce.tmp"
+"""How the names of files end that are being written, or were when their writer was killed."""
+
+# Folders whose leftovers this process has looked for.
+_swept: set[Path] = set()
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
+
+    What is renamed is on the disk before, so not even a power failure leaves half a file under `path`. What killed
+    writers left in the folder is removed when a process first writes there.
 
     Raises
     ------
@@ -26,15 +38,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         If the disk is full; nothing is left under either name.
     """
     check_folder(path.parent)
-    temporary: Path | None = None
+    temporary, held = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        _sweep_once(path.parent)
+        held, temporary = _make_temporary(path)
         yield temporary
         # mkstemp's files are readable by their owner alone. Last, for a writer may put a file of its own in its place.
         temporary.chmod(0o666 & ~_umask())
+        _flush(temporary)
         temporary.replace(path)
     except BaseException as error:
         if temporary is not None:
@@ -43,6 +55,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if (reason := _os_error(error)) is not None:
             raise explain(reason, path) from error
         raise
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files in `folder` whose writers are dead: each held a lock that the kernel took back."""
+    return [path for path in sorted(folder.glob(f".*{TEMPORARY}")) if not _is_held(path)]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in `folder`."""
+    for path in sorted(folder.glob(f".*{TEMPORARY}")):
+        _is_held(path, remove=True)
 
 
 def explain(error: OSError, path: Path) -> UserError | DiskFullError:
@@ -53,7 +79,7 @@ def explain(error: OSError, path: Path) -> UserError | DiskFullError:
             "Free some space and run the command again."
         )
     reason = error.strerror or str(error)
-    return UserError(f"Cannot write {path}: {reason}. Choose another place for the output.")
+    return UserError(f"Cannot write {path}: {reason}. {_elsewhere(path)}")
 
 
 def is_full(error: OSError) -> bool:
@@ -73,13 +99,28 @@ def check_folder(folder: Path) -> None:
     if not there.is_dir():
         raise UserError(f"Cannot write to {folder}: {there} is a file. Choose another place for the output.")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"Cannot write to {folder}: {there} is not yours to write to. Choose another place.")
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        why = "is on a read-only disk" if read_only else "is not yours to write to"
+        raise UserError(f"Cannot write to {folder}: {there} {why}. {_elsewhere(folder)}")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def expanded(path: Path | str) -> Path:
+    """`path` with its "~" or "~user" as a home directory; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises what is no UserError
+
+
+def read_json(path: Path) -> Any:
+    """What the JSON file `path` holds. Raises `OSError` or `ValueError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def slug(text: str) -> str:
@@ -89,6 +130,11 @@ def slug(text: str) -> str:
 
 def digest(*parts: bytes | str | memoryview) -> str:
     """A content hash of `parts` in order (each preceded by its length): 32 hexadecimal digits (BLAKE2b)."""
+    return digest_each(parts)
+
+
+def digest_each(parts: Iterable[bytes | str | memoryview]) -> str:
+    """As `digest`, of parts that are made one after the other and not held."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -102,6 +148,56 @@ def cache_dir() -> Path:
     if given := os.environ.get("SSL_CE_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl_ce"
+
+
+def _elsewhere(path: Path) -> str:
+    if path.absolute().is_relative_to(cache_dir().absolute()):
+        return "Put the cache elsewhere: the environment variable SSL_CE_CACHE."
+    return "Choose another place for the output."
+
+
+def _sweep_once(folder: Path) -> None:
+    whole = folder.absolute()
+    if whole not in _swept:
+        _swept.add(whole)
+        sweep(folder)
+
+
+def _make_temporary(path: Path) -> tuple[int, Path]:
+    """A new temporary file for `path`, locked for as long as the descriptor is open."""
+    while True:
+        held, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+        with suppress(OSError):  # a file system without locks: then nobody sweeps there either
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held).st_nlink:
+            return held, Path(name)
+        os.close(held)  # swept by another process before it was locked
+
+
+def _is_held(path: Path, *, remove: bool = False) -> bool:
+    """Whether the writer of a temporary file lives, or cannot be told dead. A dead one's is removed if `remove`."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if remove:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _flush(path: Path) -> None:
+    """Down to the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _os_error(error: BaseException) -> OSError | None:

@@ -149,8 +149,10 @@ def random_region(
     """
     if not 0.0 < low <= high < 1.0:
         raise UserError(f"random-region needs 0 < low <= high < 1; got low {low}, high {high}.")
-    if not 0.0 < correlation <= 1.0:
-        raise UserError(f"random-region's correlation is a share of the side in (0, 1]; {correlation} is not.")
+    if not 1.0 / max(height, width, 64) <= correlation <= 1.0:
+        raise UserError(
+            f"random-region's correlation is a share of the side, from a pixel's to 1; {correlation} is not."
+        )
     n = keys.shape[0]
     cells = int(1.0 / correlation) + 5
     noise = integers(fold(keys, "noise"), 0, 4096, cells, cells).double()
@@ -161,7 +163,10 @@ def random_region(
     share = low + (high - low) * uniform(fold(keys, "share"), 1).double()
     # Rounded inwards, so that the share never leaves [low, high] by a pixel.
     area = height * width
-    count = (share * area).round().long().clamp(math.ceil(low * area), max(math.floor(high * area), 1))
+    fewest, most = math.ceil(low * area), max(math.floor(high * area), 1)
+    if max(fewest, most) >= area:
+        raise UserError(f"{height} x {width} pixels are too few for random-region with low {low} and high {high}.")
+    count = (share * area).round().long().clamp(fewest, most)
     threshold = field.sort(dim=1).values.gather(1, count)
     return (field < threshold).reshape(n, 1, height, width)
 

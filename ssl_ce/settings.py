@@ -7,20 +7,38 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ssl_ce.errors import UserError
+from ssl_ce.errors import UserError, one_line
 
 M = TypeVar("M", bound=BaseModel)
+
+# In which numbers networks compute. YAML and --set read 32 as a number.
+Precision = Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
+
+Width = Annotated[float, Field(gt=0, le=16)]
+"""A factor of a network's channels."""
+
+Side = Annotated[int, Field(gt=0, le=4096)]
+"""The side of the square images that a network takes, in pixels."""
+
+Size = Annotated[int, Field(gt=0, le=1 << 16)]
+"""A number of channels or units of one layer, or of layers."""
+
+# Recipes and suites have a few thousand bytes; a thousand times as much takes PyYAML minutes.
+_MOST_BYTES = 1 << 17
+# Characters that a file may stand for once its aliases are written out.
+_MOST_CHARACTERS = 1 << 20
+_SHOWN = 200
 
 
 class Settings(BaseModel):
     """Base of every configuration section: frozen, and a key that does not exist is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
@@ -41,9 +59,9 @@ def parse(model: type[M], values: Mapping[str, Any], where: str) -> M:
         elif first["type"] == "missing":
             message = f"'{path}' is missing"
         else:
-            given = first.get("input")
+            given = one_line(repr(first.get("input")), _SHOWN)
             detail = first["msg"].removeprefix("Value error, ")
-            message = f"'{path}' is {given!r}: {detail}" if path else detail
+            message = f"'{path}' is {given}: {detail}" if path else detail
         end = "" if message.endswith(("?", ".")) else "."
         raise UserError(f"In {where}: {message}{end}") from error
 
@@ -71,8 +89,8 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
 def read_scalar(text: str) -> Any:
     """A YAML value; unlike YAML 1.1, `1e-3` is a number."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = _plain_values(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"'{text}' is not a YAML value.") from error
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
         return float(value)
@@ -80,18 +98,57 @@ def read_scalar(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file (`yaml.safe_load`)."""
+    """The mapping in a YAML file of plain values: no tag makes an object.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is no YAML, holds something else, or is more than settings ever are.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
+        values = _plain_values(content.decode())
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark is not None else ""
         raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold a mapping of settings (key: value); it holds {type(values).__name__}.")
     return values
+
+
+def _plain_values(text: str) -> Any:
+    """What `yaml.safe_load` makes of `text`. Raises `YAMLError`, or `ValueError` where that lets other errors out.
+
+    Nothing is made of a text that is nested too deeply, or becomes too much once its aliases are written out.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _characters(node, {}) > _MOST_CHARACTERS:
+            raise ValueError("its aliases make too much of it, or contain themselves")
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (AttributeError, TypeError, LookupError) as error:  # of "!!timestamp x", for one
+        raise ValueError(str(error)) from error
+
+
+def _characters(node: yaml.Node, known: dict[int, int]) -> int:
+    """How long `node` is with every alias written out; one within what it stands for has no end."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_CHARACTERS
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inside = len(parts) if isinstance(parts, str) else sum(_characters(part, known) for part in parts)
+        known[id(node)] = 1 + inside
+    return known[id(node)]
 
 
 def dump_yaml(model: BaseModel) -> str:

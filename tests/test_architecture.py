@@ -18,6 +18,7 @@ ROOMS = (
 )  # fmt: skip
 GROUND = {
     "devices",
+    "processes",
     "search",
     "kmeans",
     "holes",
@@ -31,7 +32,11 @@ GROUND = {
     "settings",
     "references",
     "files",
+    "locks",
+    "machine",
+    "health",
     "manifest",
+    "garbage",
     "errors",
 }
 

@@ -44,7 +44,7 @@ def test_the_wheel_holds_recipes_types_and_the_command(wheel: Path):
     assert {f"ssl_ce/recipes/{recipe}.yaml" for recipe in builtin_recipes()} <= names
     assert "ssl_ce/py.typed" in names
     assert {f"ssl_ce/report/page/{name}" for name in ("page.html", "chart.html", "page.css", "page.js")} <= names
-    assert "ce = ssl_ce.cli:main" in metadata["entry_points.txt"]
+    assert "ce = ssl_ce.cli:run" in metadata["entry_points.txt"]
     assert "MIT License" in metadata["LICENSE"]
     assert "License-Expression: MIT" in metadata["METADATA"]
     assert not [name for name in names if name.startswith("tests/")]

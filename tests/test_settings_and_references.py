@@ -5,7 +5,7 @@ import pytest
 from ssl_ce.errors import MachineError, UserError
 from ssl_ce.files import atomic_write, digest, slug, write_text
 from ssl_ce.references import Reference, parse_reference
-from ssl_ce.settings import Settings, dump_yaml, override, parse, read_scalar, read_yaml
+from ssl_ce.settings import Precision, Settings, dump_yaml, override, parse, read_scalar, read_yaml
 
 
 class Inner(Settings):
@@ -111,3 +111,15 @@ def test_digests_tell_parts_apart():
 )
 def test_any_text_makes_a_files_name(text: str, name: str) -> None:
     assert slug(text) == name
+
+
+def test_a_precision_of_32_is_the_same_as_a_number_and_as_a_text():
+    class Numbers(Settings):
+        precision: Precision = "auto"
+        own: Precision | None = None
+
+    assert parse(Numbers, override({}, ["precision=32"]), "here").precision == "32"
+    assert parse(Numbers, {"precision": "32", "own": None}, "here") == Numbers(precision="32", own=None)
+    assert parse(Numbers, {"own": 32}, "here").own == "32"
+    with pytest.raises(UserError, match="precision"):
+        parse(Numbers, {"precision": 16}, "here")

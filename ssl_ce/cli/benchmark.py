@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssl_ce.errors import MachineError
+from ssl_ce.errors import MachineError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Cells at a time, each in a process with its share of the cores.",
+    help="Cells at a time, each in a process with its share of the cores (1), or on a cluster (as many as fit).",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where cells run: processes here, or the nodes of a Ray cluster.",
+)
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; auto (the default) finds it, local starts one.")
 @click.option("--only", metavar="PATTERN", help="Only pretrainings of this name (vae-*), and what needs none.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and their time. Writes packed images to the cache only.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the suite's file.")
@@ -53,7 +59,9 @@ def benchmark(
     suite: str,
     results: Path | None,
     runs: Path,
-    jobs: int,
+    jobs: int | None,
+    executor: str,
+    address: str | None,
     only: str | None,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -71,6 +79,7 @@ def benchmark(
       ce benchmark quickstart
       ce benchmark quickstart --dry-run
       ce benchmark quickstart --set data.source=photos/ --set seeds=[0] --set settings.optim.epochs=5
+      ce benchmark mine.yaml --executor ray --address 10.0.0.1:6379
       ce benchmark mine.yaml --jobs 2 --only 'vae-*' --results results/mine
       ce list suites
     """  # fmt: skip
@@ -80,13 +89,19 @@ def benchmark(
     from ssl_ce.data import DataOptions
     from ssl_ce.records.store import RecordStore
     from ssl_ce.suites.benchmark import choose, finish, run_suite
-    from ssl_ce.suites.executor import LocalExecutor
+    from ssl_ce.suites.executor import Executor, LocalExecutor
     from ssl_ce.suites.planning import make_plan
+    from ssl_ce.suites.ray_cluster import connect
+    from ssl_ce.suites.ray_executor import RayExecutor
     from ssl_ce.suites.status import states
     from ssl_ce.suites.suite import load_suite
 
+    if address is not None and executor != "ray":
+        raise UserError("--address is that of a Ray cluster: give --executor ray with it.")
     loaded = load_suite(suite, assignments)
     folder = results or Path("results") / loaded.name
+    if executor == "ray" and not dry_run:
+        connect(address or "auto")
     options = DataOptions(data_root=data_root, download=download, progress=True)
     with status_line(f"reading {loaded.name}") as say:
         plan = make_plan(loaded, runs=runs, results=folder, device=device, options=options, say=say)
@@ -100,12 +115,17 @@ def benchmark(
             seconds = estimates(plan, {cell.key for cell in cells}, found, records)
         _print_cells(console, cells, found, seconds)
         return
-    executor = LocalExecutor(jobs)
+    where: Executor
+    if executor == "ray":
+        left = [cell for cell in cells if found[cell.key].kind != "done"]
+        where = RayExecutor(left, (plan.results, plan.runs), jobs)
+    else:
+        where = LocalExecutor(jobs or 1)
     try:
         with suite_progress(loaded.name, [cell.key for cell in cells if found[cell.key].kind != "done"]) as notify:
-            outcomes = run_suite(plan, cells, found, executor, notify)
+            outcomes = run_suite(plan, cells, found, where, notify)
     finally:
-        executor.close()
+        where.close()
     finished = finish(plan, outcomes)
     _print(console, finished)
     if finished.failed:

@@ -1,72 +1,47 @@
-"""`ce data`: look at image sets and pack them; and the options by which every command opens its images."""
+"""`ce data`: look at image sets, pack them, and write them as shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ssl_ce.cli.groups import Group
-from ssl_ce.data.options import FITS, DataOptions
+from ssl_ce.cli.image_options import data_options, make_data_options
+from ssl_ce.cli.sharding import shard
 from ssl_ce.errors import UserError
 from ssl_ce.files import check_folder
 
 if TYPE_CHECKING:
+    from ssl_ce.data import DataOptions
     from ssl_ce.data.imageset import ImageSet
     from ssl_ce.data.inspecting import SplitInfo
     from ssl_ce.data.packfile import Metadata
 
-C = TypeVar("C", bound=Callable[..., Any])
 _CLASSES_SHOWN = 40
 _FILES_SHOWN = 20
 
 
-def data_options(command: C, seed_flag: str = "--data-seed") -> C:
-    """Give a command the options by which images are opened.
-
-    It gets the parameters data_root, download, size, fit, allow_unreadable and data_seed, None or False where
-    they were not given; `make_data_options` makes a `DataOptions` of them.
-    """
-    folder = click.Path(file_okay=False, path_type=Path)
-    size_help = "Side of the packed images in pixels. Default: the network's, or the dataset's own."
-    seed_help = "Splits what has no train and test of its own.  [default: 0]"
-    options = (
-        click.option("--size", type=click.IntRange(min=1), metavar="N", help=size_help),
-        click.option("--fit", type=click.Choice(FITS), help="How images become square.  [default: crop]"),
-        click.option("--data-root", type=folder, help="Where registered datasets lie."),
-        click.option("--download", is_flag=True, help="Fetch a registered dataset that is not there."),
-        click.option("--allow-unreadable", is_flag=True, help="Go on if over 1 % of the images cannot be read."),
-        click.option(seed_flag, "data_seed", type=click.IntRange(min=0), metavar="N", help=seed_help),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def make_data_options(values: Mapping[str, Any]) -> DataOptions:
-    """The `DataOptions` of a command's parameters; what is missing or None has its default."""
-    names = {"data_seed": "seed"}
-    known = ("data_root", "download", "size", "default_size", "fit", "allow_unreadable", "data_seed")
-    given = {names.get(key, key): values[key] for key in known if values.get(key) is not None}
-    return DataOptions(**given, progress=True)
-
-
 @click.group(cls=Group)
 def data() -> None:
-    """Look at image sets and pack them.
+    """Look at image sets, pack them, and write them as shards.
 
-    REF is a registered dataset (ce list datasets), a packed file, or a folder: train/ and test/ (or val/) of
+    REF is a registered dataset (ce list datasets), a packed file, shards, or a folder: train/ and test/ (or val/) of
     class folders, one level of class folders, or images only. What has no splits is split by seed.
 
     \b
     Examples:
       ce data info photos/
       ce data pack photos/ --size 128 --out photos-train.pack
+      ce data shard photos/ --size 128 --out shards/
     """
+
+
+data.add_command(shard)
 
 
 @data.command()
@@ -92,18 +67,20 @@ def info(reference: str, duplicates: bool, **options: Any) -> None:
       ce data info cifar10 --data-root ~/data --download
       ce data info photos-train.pack
     """
-    from ssl_ce.data.opening import packed_file
+    from ssl_ce.data.opening import packed_file, sharded
     from ssl_ce.data.packfile import verify
 
-    path = packed_file(reference)
-    if path is not None:
+    if sharded(reference):
+        _show_sharded(reference, make_data_options(options), duplicates)
+    elif (path := packed_file(reference)) is not None:
         _show_packed(path, verify(path))
     else:
         data_options = make_data_options(options)
         found = _inspect(reference, data_options)
         _show_splits(reference, found)
         if duplicates:
-            _show_duplicates(reference, found, data_options)
+            splits = [split.split for split in found]
+            _show_duplicates(reference, splits, replace(data_options, default_size=_side(reference, found)))
 
 
 @data.command()
@@ -211,13 +188,11 @@ def _show_classes(console: Any, found: list[SplitInfo]) -> None:
         console.print("There is one class only: evaluators that need classes will refuse this set.")
 
 
-def _show_duplicates(reference: str, found: list[SplitInfo], options: DataOptions) -> None:
+def _show_duplicates(reference: str, splits: Sequence[str], options: DataOptions) -> None:
     """Of each other split, how many images are among the train images, and the first of them."""
-    splits = [split.split for split in found]
     others = [split for split in splits if split != "train"]
     if "train" not in splits or not others:
         return
-    options = replace(options, default_size=_side(reference, found))
     from ssl_ce.cli.progress import status_line
     from ssl_ce.data import open_set
     from ssl_ce.data.duplicates import find_duplicates
@@ -231,8 +206,7 @@ def _show_duplicates(reference: str, found: list[SplitInfo], options: DataOption
                 same = find_duplicates(train, images)
             click.echo(
                 f"Of {len(images):,} {split} images {same.exact:,} are train images too, and {same.near:,} look almost "
-                f"like one (at {images.metadata.size} x {images.metadata.size}; perceptual hash, at most "
-                f"{same.threshold} of 64 bits apart)."
+                f"like one (at {_shape(images)}; perceptual hash, at most {same.threshold} of 64 bits apart)."
             )
             for place, other, bits in same.pairs:
                 how = "is" if bits < 0 else "is almost"
@@ -263,15 +237,29 @@ def _called(images: ImageSet, place: int) -> str:
     return f"{images.split} image {place:,}" if files is None else str(files[place])
 
 
-def _show_packed(path: Path, metadata: Metadata) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _shape(images: ImageSet) -> str:
+    return "their own sizes" if images.size is None else f"{images.size[1]} x {images.size[0]}"
 
-    console = Console()
-    console.print(str(path), style="bold", markup=False, highlight=False)
-    table = Table(show_header=False, box=SIMPLE_HEAD, pad_edge=False)
+
+def _show_sharded(reference: str, options: DataOptions, duplicates: bool) -> None:
+    from ssl_ce.data import open_set, splits_of
+
+    splits = splits_of(reference, options)
+    for split in splits:
+        images = open_set(reference, split, options)
+        rows = {
+            "dataset": f"{images.name}, {split}",
+            "task": images.task,
+            "images": f"{len(images):,}, read at {_shape(images)}",
+            "classes": ", ".join(images.classes[:_CLASSES_SHOWN]) or "none",
+            "fingerprint": images.fingerprint,
+        }
+        _show_rows(reference, rows)
+    if duplicates:
+        _show_duplicates(reference, splits, options)
+
+
+def _show_packed(path: Path, metadata: Metadata) -> None:
     rows = {
         "dataset": f"{metadata.name}, {metadata.split}",
         "task": metadata.task,
@@ -282,6 +270,18 @@ def _show_packed(path: Path, metadata: Metadata) -> None:
         "packed from": ", ".join(f"{key} {value}" for key, value in metadata.source.items()),
         "fingerprint": metadata.fingerprint,
     }
+    _show_rows(str(path), rows)
+
+
+def _show_rows(title: str, rows: Mapping[str, str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    console.print(title, style="bold", markup=False, highlight=False)
+    table = Table(show_header=False, box=SIMPLE_HEAD, pad_edge=False)
     for name, value in rows.items():
         table.add_row(name, Text(value))
     console.print(table)

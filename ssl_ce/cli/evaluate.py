@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssl_ce.cli.data import data_options
 from ssl_ce.cli.examples import EXAMPLES
 from ssl_ce.cli.groups import Group
+from ssl_ce.cli.image_options import data_options
+from ssl_ce.cli.processes import processes_options, several
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import check_folder
 
@@ -64,6 +66,7 @@ def evaluate() -> None:
     Examples:
       ce evaluate linear-probe runs/mine --data photos/
       ce evaluate inpainting runs/mine --data photos/ --holes center
+      ce evaluate linear-probe runs/mine --data photos/ --devices 4     # described on four GPUs
       ce list evaluators
     """
 
@@ -120,6 +123,7 @@ def _options(has_holes: bool) -> tuple[Callable[[Any], Any], ...]:
                      help="Where records go."),
         click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help=seed_help),
         click.option("--device", type=devices, default="auto", show_default=True, help="Where networks run."),
+        processes_options,
         click.option("--no-floors", is_flag=True, help="Leave the floors out of the table."),
         click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A setting of the protocol."),
     )  # fmt: skip
@@ -143,6 +147,8 @@ def _evaluate(
     results: Path,
     seed: int,
     device: str,
+    devices: int | None,
+    nodes: int | None,
     no_floors: bool,
     assignments: tuple[str, ...],
     index: tuple[str, ...] = (),
@@ -153,7 +159,7 @@ def _evaluate(
 ) -> None:
     from rich.console import Console
 
-    from ssl_ce.cli.data import make_data_options
+    from ssl_ce.cli.image_options import make_data_options
     from ssl_ce.cli.remarks import remarks
     from ssl_ce.evaluators.judge import with_floors
     from ssl_ce.evaluators.opening import open_evaluation_sets
@@ -172,13 +178,17 @@ def _evaluate(
     references = [evaluator.reference(subject) for subject in subjects]
     if not no_floors:
         references = with_floors(evaluator, references)
-    sets = open_evaluation_sets(
-        evaluator,
-        source=source,
-        train=searched,
-        test=test,
-        options=make_data_options({**data, "default_size": _size_for(references, data)}),
-    )
+    options = make_data_options({**data, "default_size": _size_for(references, data)})
+
+    def open_sets() -> EvaluationData:
+        return open_evaluation_sets(evaluator, source=source, train=searched, test=test, options=options)
+
+    if several(devices, nodes):
+        sets, goes_on = _describe_together(evaluator, references, open_sets, seed, device, devices, nodes)
+        if not goes_on:
+            return
+    else:
+        sets = open_sets()
     records = judge_with_progress(evaluator, references, sets, results, seed=seed, device=device)
     print_table(records, Console())
     for line in remarks(records, source):
@@ -187,6 +197,34 @@ def _evaluate(
         click.echo(f"Picture: {path}")
     added = "1 record" if len(records) == 1 else f"{len(records)} records"
     click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
+
+
+def _describe_together(
+    evaluator: Evaluator,
+    references: list[str],
+    open_sets: Callable[[], EvaluationData],
+    seed: int,
+    device: str,
+    devices: int | None,
+    nodes: int | None,
+) -> tuple[EvaluationData, bool]:
+    """The features of all subjects put into the cache by several processes; whether this one goes on to judge."""
+    from ssl_ce.cli.progress import status_line
+    from ssl_ce.devices import choose_device
+    from ssl_ce.evaluators.base import Env
+    from ssl_ce.evaluators.together import describe_together
+    from ssl_ce.processes import launch
+
+    processes = launch(choose_device(device), devices=devices, nodes=nodes)
+    sets = processes.main_first(open_sets)
+    with status_line(evaluator.protocol) if processes.main else nullcontext(_say_nothing) as say:
+        env = Env(seed=seed, device=processes.device, say=say)
+        describe_together(evaluator, references, sets, env, processes)
+    return sets, processes.main
+
+
+def _say_nothing(message: str) -> None:
+    """What all but one process say."""
 
 
 def _index(given: tuple[str, ...], train: str | None) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ssl_ce.errors import UserError
-from ssl_ce.files import check_folder
+from ssl_ce.files import check_folder, expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,10 +137,11 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     """uint8 (3, h, w), and the opacity, uint8 (h, w), or None."""
     import torch
 
-    from ssl_ce.data.decode import Unreadable, decode_with_alpha
+    from ssl_ce.data.decode import Unreadable, decode_with_alpha, quiet_pillow
 
     try:
-        picture, alpha = decode_with_alpha(path)
+        with quiet_pillow():
+            picture, alpha = decode_with_alpha(path)
     except Unreadable as error:
         raise UserError(f"{path} cannot be read: {error}. Give pictures (PNG, JPEG, WebP ...).") from error
     return torch.from_numpy(picture), None if alpha is None else torch.from_numpy(alpha)
@@ -150,7 +151,7 @@ def _masks(where: str, images: tuple[Path, ...]) -> dict[Path, Path]:
     """{image: its mask} where the holes come from mask images."""
     from ssl_ce.data.masks import list_masks, masks_by_name
 
-    place = Path(where).expanduser()
+    place = expanded(where)
     if where in ("center", "auto") or _RECTANGLE.fullmatch(where):
         return {}
     if not place.exists():

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssl_ce.cli.data import data_options
+from ssl_ce.cli.image_options import data_options
+from ssl_ce.cli.processes import processes_options
 from ssl_ce.errors import UserError
 
 if TYPE_CHECKING:
     from ssl_ce.data import DataOptions
+    from ssl_ce.data.imageset import ImageSet
     from ssl_ce.pretraining.recipe import Recipe
+    from ssl_ce.processes import Strategy
 
 # Options of the data that a recipe settles, by its own name for them.
 _OWN_DATA = {"size": "size", "fit": "fit", "data_seed": "split_seed"}
@@ -34,7 +38,18 @@ _OWN_DATA = {"size": "size", "fit": "fit", "data_seed": "split_seed"}
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Train this many epochs.")
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train this many steps.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Images a step.")
+@click.option(
+    "--auto-batch", is_flag=True, help="Halve the batch until it fits into the memory; tried before training."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
+@processes_options
+@click.option(
+    "--strategy",
+    type=click.Choice(["ddp", "fsdp"]),
+    default="ddp",
+    show_default=True,
+    help="Of several processes: each with the whole networks (ddp), or with a part of each parameter (fsdp).",
+)
 @click.option(
     "--precision", type=click.Choice(["auto", "32", "bf16"]), help="auto: bf16 on a GPU that has it, else 32 bits."
 )
@@ -57,7 +72,11 @@ def pretrain(
     epochs: int | None,
     steps: int | None,
     batch_size: int | None,
+    auto_batch: bool,
     device: str | None,
+    devices: int | None,
+    nodes: int | None,
+    strategy: Strategy,
     precision: str | None,
     seed: int | None,
     assignments: tuple[str, ...],
@@ -70,7 +89,9 @@ def pretrain(
       ce pretrain quickstart --data digits --out runs/digits
       ce pretrain ce-alexnet-96 --data photos/ --epochs 20 --set optim.lr=5e-4
       ce pretrain --resume runs/digits
+      ce pretrain --resume runs/diverged --set optim.lr=1e-4          # from its last checkpoint
       ce pretrain ce-alexnet-96 --data photos/ --resume runs/mine     # starts or goes on
+      ce pretrain ce-alexnet-96 --data photos/ --devices 4            # on four GPUs
       ce list recipes
     """
     if epochs and steps:
@@ -90,26 +111,48 @@ def pretrain(
     wanted = _wanted_recipe(recipe, source, settings, data) if recipe is not None else None
     if wanted is None and resume is None:
         raise UserError("Name a recipe (ce list recipes) or a run to go on with (--resume RUN).")
-    if wanted is None and (settings or source or any(data[name] is not None for name in _OWN_DATA)):
+    own_data = any(data[name] is not None for name in _OWN_DATA)
+    if wanted is None and (auto_batch or source or own_data or not _are_rates(settings)):
         raise UserError(
-            "A resumed run keeps its own settings and data. Leave them out, or start a new run with a recipe."
+            "A resumed run keeps its own settings and data, but for optim.lr, optim.players and optim.clip_norm. "
+            "Leave the others out, or start a new run with a recipe."
         )
     if wanted is not None and out is None:
         out = _default_out(str(recipe), str(wanted.data.source))
-    run(wanted, out=out, resume=resume, data=data)
+    run(
+        wanted, out=out, resume=resume, data=data, rates=settings if wanted is None else (), auto_batch=auto_batch,
+        devices=devices, nodes=nodes, strategy=strategy,
+    )  # fmt: skip
 
 
-def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: dict[str, Any]) -> Path:
+def run(
+    wanted: Recipe | None,
+    *,
+    out: Path | None,
+    resume: Path | None,
+    data: dict[str, Any],
+    rates: Sequence[str] = (),
+    auto_batch: bool = False,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: Strategy = "ddp",
+) -> Path:
     """Pretrain `wanted` in the new directory `out`, or go on in `resume`, with progress; returns the run's path.
 
-    With `wanted` and `resume` it goes on if the run was begun, and begins it there if not.
+    With `wanted` and `resume` it goes on if the run was begun, and begins it there if not. `rates` are
+    assignments to a resumed run's recipe. Of several processes (`ssl_ce.processes.launch`) rank 0 alone speaks.
     """
-    from ssl_ce.cli.data import make_data_options
+    from ssl_ce.cli.image_options import make_data_options
     from ssl_ce.cli.progress import training_progress
-    from ssl_ce.methods.saved import build_method
+    from ssl_ce.devices import choose_device
+    from ssl_ce.methods.saved import RECIPE, build_method
+    from ssl_ce.pretraining.conditions import choose_precision
     from ssl_ce.pretraining.logs import tensorboard_missing
     from ssl_ce.pretraining.loop import pretrain as train
+    from ssl_ce.pretraining.players import normalizes_apart
+    from ssl_ce.pretraining.recipe import load_recipe
     from ssl_ce.pretraining.run import RunDirectory
+    from ssl_ce.processes import launch
     from ssl_ce.suites.running import hooks_for, open_train_images
 
     path = resume or out
@@ -119,7 +162,11 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
     going_on = wanted is None or (resume is not None and directory.exists())
     if wanted is None or going_on:
         recipe = directory.recipe()
+        if wanted is not None and auto_batch:
+            wanted = wanted.with_batch(recipe.optim.batch_size)
         _check_same(recipe, wanted or recipe, path, options)
+        if rates:
+            recipe = load_recipe(str(path / RECIPE), rates)
     else:
         recipe = wanted
         directory.check_free()
@@ -130,15 +177,32 @@ def run(wanted: Recipe | None, *, out: Path | None, resume: Path | None, data: d
             f"Judge it with: ce evaluate linear-probe {path} --data {recipe.data.source}"
         )
         return path
-    build_method(recipe.method, recipe.seed)  # what cannot be built is refused before images are packed
-    images = open_train_images(recipe, options)
+    method = build_method(recipe.method, recipe.seed)  # what cannot be built is refused before images are packed
+    chosen = choose_device(recipe.device)
+    precision = choose_precision(recipe, chosen)
+    processes = launch(chosen, devices=devices, nodes=nodes, strategy=strategy, precision=precision)
+    if auto_batch and processes.count > 1:
+        processes.fail(
+            UserError("--auto-batch tries the batch of one process. Leave it out, or --devices and --nodes.")
+        )
+    images = processes.main_first(lambda: open_train_images(recipe, options))
+    if not processes.main:
+        train(recipe, images, path, resume=going_on, processes=processes)
+        return path
+    if auto_batch and not going_on:
+        recipe = _with_fitting_batch(recipe, images)
+    if normalizes_apart(method, processes):
+        click.echo(
+            "BatchNorm sees each process's own images only: torch synchronises it on CUDA alone, not on CPUs.", err=True
+        )
     if recipe.log.tensorboard and tensorboard_missing():
         click.echo(
             "TensorBoard is not installed, so log.csv is the only log (pip install 'ssl-ce[tensorboard]').",
             err=True,
         )
     with training_progress(str(path)) as show:
-        train(recipe, images, path, resume=going_on, hooks=hooks_for(recipe, images, show))
+        hooks = hooks_for(recipe, images, show, lambda message: click.echo(f"Warning: {message}", err=True))
+        train(recipe, images, path, resume=going_on, hooks=hooks, processes=processes)
     manifest = directory.manifest()
     click.echo(
         f"{path}: {manifest['step']} steps, {manifest['images_seen']:,} images in {manifest['seconds']:.0f} s; "
@@ -161,6 +225,26 @@ def _wanted_recipe(name: str, source: str | None, settings: list[str], data: dic
     return recipe
 
 
+def _are_rates(settings: Sequence[str]) -> bool:
+    """Whether each is one of those that a run may go on with otherwise than it was begun."""
+    from ssl_ce.pretraining.recipe import RATES
+
+    return all(re.match(rf"optim\.({'|'.join(RATES)})[.=]", setting) for setting in settings)
+
+
+def _with_fitting_batch(recipe: Recipe, images: ImageSet) -> Recipe:
+    from ssl_ce.pretraining.auto_batch import largest_batch
+
+    asked = recipe.optim.batch_size
+    click.echo(f"--auto-batch: trying whether {asked} images a step fit into the memory.", err=True)
+    recipe = largest_batch(recipe, images)
+    batch, optim = recipe.optim.batch_size, recipe.optim
+    fewer = f"; optim.steps stays {optim.steps}, so fewer images are seen" if optim.steps and batch < asked else ""
+    left = f"too many; optim.batch_size is {batch} in the run's recipe, optim.lr stays {optim.lr:g}{fewer}."
+    click.echo(f"--auto-batch: {f'{asked} are {left}' if batch < asked else f'{batch} fit.'}", err=True)
+    return recipe
+
+
 def _default_out(recipe: str, source: str) -> Path:
     """runs/RECIPE-DATA: the names of both, without folders and suffixes, and what filters the images."""
     from ssl_ce.data.filters import split_filters
@@ -168,7 +252,8 @@ def _default_out(recipe: str, source: str) -> Path:
     whole, filters = split_filters(source)
     path = Path(whole)
     name = path.resolve().name if path.name in ("", "..") else path.name
-    parts = [Path(recipe).stem, name.removesuffix(".pack") or "images", *re.findall(r"\w+", filters.where)]
+    name = re.sub(r"[-_]?\{.*|\.(pack|tar|shards\.json)$", "", name) or "images"
+    parts = [Path(recipe).stem, name, *re.findall(r"\w+", filters.where)]
     return Path("runs") / "-".join([*parts, *([str(filters.count)] if filters.count is not None else [])])
 
 

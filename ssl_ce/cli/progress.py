@@ -23,7 +23,7 @@ from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ssl_ce.pretraining.loop import Progress as TrainingProgress
+    from ssl_ce.pretraining.hooks import Progress as TrainingProgress
     from ssl_ce.suites.schedule import Event
 
 # Seconds between two lines in a log file.

@@ -13,10 +13,12 @@ from ssl_ce.cli.report import report
 from ssl_ce.cli.stores import open_store, records_with
 from ssl_ce.errors import UserError
 from ssl_ce.files import check_folder
+from ssl_ce.garbage import uncollected
 
 
 @click.group(cls=Group)
-def results() -> None:
+@click.pass_context
+def results(context: click.Context) -> None:
     """Look at records: one table for each protocol, image set and variant.
 
     \b
@@ -28,6 +30,7 @@ def results() -> None:
       ce results export results/local --format latex -o table.tex
       ce results report results/local -o report.html
     """
+    context.with_resource(uncollected())
 
 
 for _command in (compare, diff, reproduce, export, report):

@@ -1,9 +1,9 @@
 """Image sets. `open_set("digits", "train")`, `open_set("~/photos", "test", DataOptions(size=96))`.
 
-A reference is a registered dataset, a folder of images, or a packed file (`ce data pack`); after a "?" it may say
-which images are wanted (`ssl_ce.data.filters`): "celeba?where=Mustache&count=240". What is registered is a
-`ssl_ce.data.source.Dataset`: the names of its splits and a function that lists the images of one. A package adds its
-own with an entry point:
+A reference is a registered dataset, a folder of images, a packed file (`ce data pack`), or shards
+(`ssl_ce.data.shards_opening`); after a "?" it may say which images are wanted (`ssl_ce.data.filters`):
+"celeba?where=Mustache&count=240". What is registered is a `ssl_ce.data.source.Dataset`: the names of its splits and a
+function that lists the images of one. A package adds its own with an entry point:
 
     [project.entry-points."ssl_ce.datasets"]
     streets = "my_package.data:streets"
@@ -27,7 +27,7 @@ from ssl_ce.data.options import DataOptions
 from ssl_ce.registry import Registry
 
 if TYPE_CHECKING:
-    from ssl_ce.data.packing import PackedImages
+    from ssl_ce.data.imageset import ImageSet
     from ssl_ce.data.source import Dataset
 
 datasets: Registry[Dataset] = Registry("dataset", "ssl_ce.datasets")
@@ -58,15 +58,18 @@ for _name, _attribute, _summary in (
     datasets.add(_name, f"ssl_ce.data.torchvision_sets:{_attribute}", _summary)
 
 
-def open_set(reference: str, split: str, options: DataOptions | None = None) -> PackedImages:
+def open_set(reference: str, split: str, options: DataOptions | None = None) -> ImageSet:
     """One split of what `reference` names, packed into the cache directory first if it is not there yet.
+
+    Shards are not packed: their images are decoded when they are read.
 
     Parameters
     ----------
     reference
-        A registered dataset ("digits"), a folder, or a packed file. A registered name wins over a folder of
-        that name; write "./digits" for the folder. "?where=NAME&count=N" after the first two keeps images of
-        that class or with that attribute, and so many of them by the options' seed; no others are decoded.
+        A registered dataset ("digits"), a folder, a packed file, or shards ("shards/", "x-{000..099}.tar"). A
+        registered name wins over a folder of that name; write "./digits" for the folder. "?where=NAME&count=N" after
+        the first two keeps images of that class or with that attribute, and so many of them by the options' seed; no
+        others are decoded.
     split
         "train", "test", or another that `splits_of` names.
 
@@ -77,9 +80,9 @@ def open_set(reference: str, split: str, options: DataOptions | None = None) -> 
     MachineError
         If the packed file does not fit on the disk.
     """
-    from ssl_ce.data.opening import open_packed
+    from ssl_ce.data.opening import open_images
 
-    return open_packed(reference, split, options or DataOptions())
+    return open_images(reference, split, options or DataOptions())
 
 
 def splits_of(reference: str, options: DataOptions | None = None) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def read_annotation(path: Path) -> ElementTree.Element:
         root: ElementTree.Element = parser.close()
     except OSError as error:
         raise _useless(path, error.strerror) from error
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of its encoding
         raise _useless(path, f"it is not XML ({error})") from error
     except Unreadable as error:
         raise _useless(path, error) from error

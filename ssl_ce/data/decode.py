@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +22,16 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 # Longer shapes are cut to this aspect ratio first: resized as a whole, a sliver would fill the memory.
 _SLIVER = 16
+_LARGE = 1 << 24
+_large = threading.Lock()
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding about an image, handled by the packer
     """An image that cannot be decoded; the message is the reason, without the path."""
 
 
-def decode(image: RawImage) -> Image.Image:
-    """The image as Pillow's "RGB", upright.
+def decode(image: RawImage | BytesIO) -> Image.Image:
+    """The image (`BytesIO`: a file's content in memory) as Pillow's "RGB", upright.
 
     EXIF orientation is applied, transparency is laid on white, CMYK (Adobe's inverted too) becomes RGB, grey
     of 16 bits is scaled to 8 (v / 257, rounded). Of an animation the first frame is taken.
@@ -38,9 +43,9 @@ def decode(image: RawImage) -> Image.Image:
         before anything is decoded).
     """
     with _reasons():
-        if not isinstance(image, str | Path):
+        if not isinstance(image, str | Path | BytesIO):
             return _to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))
-        with _open(image) as opened:
+        with _open(image) as opened, _alone(opened):
             opened.load()
             return _to_rgb(_upright(opened))
 
@@ -59,8 +64,8 @@ def decode_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] 
         return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), _opacity(image)
 
 
-def decode_numbers(path: Path) -> NDArray[np.int64]:
-    """A file's number for each pixel, of grey or a palette, int64 (h, w), as they were written and as they lie.
+def decode_numbers(path: Path) -> NDArray[np.integer[Any]]:
+    """A file's number for each pixel, of grey or a palette, (h, w) in its own type, as written and as they lie.
 
     Raises
     ------
@@ -71,7 +76,8 @@ def decode_numbers(path: Path) -> NDArray[np.int64]:
         if not _is_single(opened):
             raise Unreadable(f"it holds colours ({opened.mode}), not one number for each pixel")
         opened.load()
-        return np.asarray(opened).astype(np.int64)
+        values = np.asarray(opened)
+        return values.astype(np.uint8) if values.dtype == bool else values
 
 
 def holds_numbers(path: Path) -> bool:
@@ -201,7 +207,7 @@ def _margin(whole: int, part: int) -> int:
     return round((whole - part) / 2.0)
 
 
-def _open(path: str | Path) -> Image.Image:
+def _open(path: str | Path | BytesIO) -> Image.Image:
     opened = Image.open(path)
     limit = Image.MAX_IMAGE_PIXELS
     width, height = opened.size
@@ -209,6 +215,13 @@ def _open(path: str | Path) -> Image.Image:
         opened.close()
         raise Unreadable(f"{width} x {height} pixels are more than the {limit:,} that are decoded safely")
     return opened
+
+
+@contextmanager
+def _alone(image: Image.Image) -> Iterator[None]:
+    """Large images are decoded one at a time, whatever the number of threads: each takes up to two gigabytes."""
+    with _large if image.width * image.height > _LARGE else nullcontext():
+        yield
 
 
 def _upright(image: Image.Image) -> Image.Image:

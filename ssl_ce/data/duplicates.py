@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError
-from ssl_ce.files import cache_dir, digest, write_text
+from ssl_ce.files import cache_dir, digest, read_json, write_text
 
 THRESHOLD = 4
 """Most bits of 64 in which near duplicates differ. How it was chosen: docs/protocols.md, "Leakage"."""
@@ -107,7 +107,7 @@ def perceptual_hash(images: Tensor) -> tuple[NDArray[np.uint64], NDArray[np.bool
 def _read(path: Path) -> Duplicates | None:
     """What was found before; None if it was not, or its file is damaged and has to be made anew."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return Duplicates(**{**found, "pairs": tuple((int(a), int(b), int(bits)) for a, b, bits in found["pairs"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ssl_ce.data.source import Files, Source
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.files import digest
+from ssl_ce.files import digest, expanded
 
 _FORM = "REF?where=NAME&count=N"
 _NOT = ("!", "-")
@@ -85,7 +85,7 @@ def split_filters(reference: str) -> tuple[str, Filters]:
         If what follows '?' is not of the form REF?where=NAME&count=N.
     """
     target, mark, query = reference.rpartition("?")
-    if not mark or Path(reference).expanduser().exists():
+    if not mark or expanded(reference).exists():
         return reference, Filters()
     pairs = [option.partition("=") for option in query.split("&")]
     if not target or not all(equals and name for name, equals, _ in pairs):

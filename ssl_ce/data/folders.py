@@ -24,6 +24,7 @@ from ssl_ce.data.options import DataOptions
 from ssl_ce.data.source import Dataset, Files, FilesBeside, Source
 from ssl_ce.data.splitting import split_by_seed
 from ssl_ce.errors import UserError
+from ssl_ce.files import expanded
 
 EXTENSIONS = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif",
@@ -40,7 +41,7 @@ _XML = frozenset((".xml",))
 
 def folder_dataset(folder: Path) -> Dataset:
     """The dataset in `folder`, which must exist. Images are looked for when a split is read."""
-    folder = folder.expanduser().resolve()
+    folder = expanded(folder).resolve()
     if (folder / "train").is_dir():
         places = {"train": "train"}
         if (folder / "val").is_dir():

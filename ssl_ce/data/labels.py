@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from ssl_ce.data.options import Fit
 from ssl_ce.data.pairs import as_packed
 from ssl_ce.data.source import FilesBeside
 from ssl_ce.errors import UserError
+from ssl_ce.files import read_json
 
 UNLABELLED = 255
 """The value of a pixel without a class: what has the class "void", what was 255 (VOC), and what `pad` added."""
@@ -116,19 +116,20 @@ def _read_numbers(path: Path) -> NDArray[np.uint8]:
         values = decode_numbers(path)
     except Unreadable as error:
         raise UserError(f"The label map {path} cannot be read: {error}. Write class numbers, as PNG.") from error
-    if values.max() > UNLABELLED:
-        raise UserError(
-            f"The label map {path} holds the number {values.max()}; classes are numbered from 0 to {UNLABELLED - 1}."
-        )
+    for number in (values.min(), values.max()):
+        if not 0 <= number <= UNLABELLED:
+            raise UserError(
+                f"The label map {path} holds the number {number}; classes are numbered from 0 to {UNLABELLED - 1}."
+            )
     return values.astype(np.uint8)
 
 
 def _read_classes(path: Path) -> dict[int, str]:
     wrong = UserError(f'{path} does not name classes: write {{"0": "sky", "1": "road"}}, for example.')
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{path} cannot be read: {error}.") from error
     pairs = dict(enumerate(found)) if isinstance(found, list) else found
     if not isinstance(pairs, dict):
         raise wrong

@@ -1,4 +1,4 @@
-"""From a reference to an image set: a registered dataset, a folder, or a packed file, and filters after '?'."""
+"""From a reference to an image set: a dataset, a folder, a packed file, and filters after '?'; or shards."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ from ssl_ce.data.filters import split_filters
 from ssl_ce.data.folders import folder_dataset
 from ssl_ce.data.options import DataOptions, Fit
 from ssl_ce.data.packfile import Metadata, is_packed, read_metadata
+from ssl_ce.data.shards_naming import is_sharded, is_url
 from ssl_ce.data.source import Dataset, Source
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.files import digest
+from ssl_ce.files import digest, expanded
 
 if TYPE_CHECKING:
+    from ssl_ce.data.imageset import ImageSet
     from ssl_ce.data.packing import PackedImages
 
 
-def open_packed(reference: str, split: str, options: DataOptions) -> PackedImages:
+def open_images(reference: str, split: str, options: DataOptions) -> ImageSet:
     """See `ssl_ce.data.open_set`."""
+    if sharded(reference):
+        from ssl_ce.data.shards_opening import open_shards
+
+        return open_shards(reference, split, options)
+    return _open_packed(reference, split, options)
+
+
+def _open_packed(reference: str, split: str, options: DataOptions) -> PackedImages:
     from ssl_ce.data.packer import check_unreadable, pack
     from ssl_ce.data.packing import PackedImages
 
@@ -52,6 +62,8 @@ def pack_to(reference: str, split: str, out: Path, options: DataOptions, overwri
         raise UserError(f"{out} is a folder. Name the file to write, for example {out / 'train.pack'}.")
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists already. Choose another --out, or replace it with --force.")
+    if sharded(reference):
+        raise UserError(f"{reference} holds shards. Pack the folder or the dataset that they were made of.")
     if packed_file(reference) is not None:
         raise UserError(f"{reference} is a packed file already. Pack the folder or the dataset that it came from.")
     dataset = find_dataset(reference)
@@ -62,8 +74,28 @@ def pack_to(reference: str, split: str, out: Path, options: DataOptions, overwri
 
 def find_splits(reference: str, options: DataOptions) -> tuple[str, ...]:
     """See `ssl_ce.data.splits_of`."""
+    if sharded(reference):
+        from ssl_ce.data.shards_opening import shard_splits
+
+        return shard_splits(reference)
     path = packed_file(reference)
     return (read_metadata(path).split,) if path is not None else find_dataset(reference).splits
+
+
+def sharded(reference: str) -> bool:
+    """Whether `reference` names a sharded set (`ssl_ce.data.shards_naming`). Asks no server.
+
+    Raises
+    ------
+    UserError
+        If it is an address that is not read, or has filters.
+    """
+    if reference in datasets:
+        return False
+    target, _, query = reference.partition("?")
+    if query and not is_url(reference) and not expanded(reference).exists() and is_sharded(target):
+        raise UserError(f"The shards {target} open as a whole. Leave out what follows '?'.")
+    return is_sharded(reference)
 
 
 def packed_file(reference: str) -> Path | None:
@@ -75,7 +107,7 @@ def packed_file(reference: str) -> Path | None:
         If it names a file of another kind, or a packed file with filters.
     """
     target, filters = split_filters(reference)
-    path = Path(target).expanduser()
+    path = expanded(target)
     if target in datasets or not path.is_file():
         return None
     if filters and is_packed(path):
@@ -102,7 +134,7 @@ def find_dataset(reference: str) -> Dataset:
     target, _ = split_filters(reference)
     if target in datasets:
         return datasets.get(target)
-    folder = Path(target).expanduser()
+    folder = expanded(target)
     if folder.is_dir():
         return folder_dataset(folder)
     if "/" in target or target.startswith((".", "~")) or folder.suffix:

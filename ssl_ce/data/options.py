@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ssl_ce.errors import UserError
-from ssl_ce.files import cache_dir
+from ssl_ce.files import cache_dir, expanded
 
 Fit = Literal["crop", "squash", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
+
+_MOST_SIZE = 8192
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         for size in (self.size, self.default_size):
-            if size is not None and size < 1:
-                raise UserError(f"The size of packed images is a number of pixels from 1; {size} is not.")
+            if size is not None and not 1 <= size <= _MOST_SIZE:
+                raise UserError(f"The size of packed images is a number of pixels from 1 to {_MOST_SIZE}, not {size}.")
         if self.fit not in FITS:
             raise UserError(f"There is no fit '{self.fit}': choose one of {', '.join(FITS)}.")
         if not 0.0 < self.test_share < 1.0:
@@ -65,7 +67,7 @@ class DataOptions:
 
     def folder(self) -> Path:
         """Where the files of registered datasets lie."""
-        return self.data_root.expanduser() if self.data_root is not None else cache_dir() / "datasets"
+        return expanded(self.data_root) if self.data_root is not None else cache_dir() / "datasets"
 
     def cache_folder(self) -> Path:
         """Where packed sets are kept."""

@@ -6,10 +6,10 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from ssl_ce.data.decode import Unreadable, decode, fit_square, quiet_pillow
 from ssl_ce.data.options import DataOptions, Fit
 from ssl_ce.data.packfile import PIXELS_AT, BodyWriter, Metadata
 from ssl_ce.data.source import Source
-from ssl_ce.errors import MachineError, UserError
+from ssl_ce.errors import DataLostError, MachineError, UserError
 from ssl_ce.files import atomic_write, digest
 
 GEOMETRY: Mapping[Fit, str] = {
@@ -29,10 +29,12 @@ GEOMETRY: Mapping[Fit, str] = {
     "pad": "longer side resized (antialiased bicubic), centred on black",
 }
 UNREADABLE_SHARE = 0.01
-# Decoded images that wait for their turn, for each thread.
+# Results that wait for their turn, for each thread.
 _AHEAD = 8
 _REPORTED = 20
 _LISTED = 1000
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def pack(source: Source, size: int, path: Path, options: DataOptions, asked: Mapping[str, Any]) -> Metadata:
@@ -52,15 +54,17 @@ def pack(source: Source, size: int, path: Path, options: DataOptions, asked: Map
         If the source is empty, if more than 1 % of its images cannot be read (unless `allow_unreadable`) or
         none can, or if `path` cannot be written.
     MachineError
-        If the file does not fit on the disk. Nothing is left behind in any of these cases.
+        If the file does not fit on the disk, or an image changed or vanished meanwhile (`DataLostError`). Nothing is
+        left behind in any of these cases.
     """
     if len(source) == 0:
         raise UserError(f"The {source.split} split of {source.name} holds no images.")
     console = Console(stderr=True, quiet=not options.progress)
     _check_space(source, size, path, console)
-    failures = _Failures(source, options.allow_unreadable, console)
+    failures = Failures(source, options.allow_unreadable, console)
+    listed = source.identity()
     kept = np.ones(len(source), dtype=bool)
-    with atomic_write(path) as temporary, temporary.open("wb") as file, quiet_pillow(), _bar(console) as bar:
+    with atomic_write(path) as temporary, temporary.open("wb") as file, quiet_pillow(), progress_bar(console) as bar:
         body = BodyWriter(file)
         task = bar.add_task(f"Packing {source.name}, {source.split}", total=len(source))
         for index, result in enumerate(_decode_in_order(source, size, options)):
@@ -72,6 +76,12 @@ def pack(source: Source, size: int, path: Path, options: DataOptions, asked: Map
             bar.advance(task)
         failures.check_end()
         metadata = _describe(source, size, options.fit, kept, failures, body, asked)
+        if metadata.source_identity != listed:
+            first = f" (the first that cannot be read: {failures.listed[0]})" if failures.listed else ""
+            raise DataLostError(
+                f"Images of {source.name} changed or vanished while they were packed{first}. Nothing was written. "
+                "Restore them and run again."
+            )
         body.finish(metadata)
     return metadata
 
@@ -85,7 +95,7 @@ def check_unreadable(name: str, count: int, total: int, allowed: bool, first: st
         )
 
 
-class _Failures:
+class Failures:
     """The images that could not be read; stops the packing as soon as they are too many."""
 
     def __init__(self, source: Source, allowed: bool, console: Console) -> None:
@@ -96,6 +106,7 @@ class _Failures:
         self.listed: list[str] = []
 
     def add(self, index: int, reason: Unreadable) -> None:
+        """Note an image, and raise `UserError` where there are too many."""
         message = f"{self._source.label(index)}: {reason}"
         self.count += 1
         if len(self.listed) < _LISTED:
@@ -105,10 +116,28 @@ class _Failures:
         check_unreadable(self._source.name, self.count, len(self._source), self._allowed, self.listed[0])
 
     def check_end(self) -> None:
+        """Say how many were not shown. `UserError` where no image is left."""
         if self.count == len(self._source):
             raise UserError(f"None of the {self.count} images of {self._source.name} can be read: {self.listed[0]}.")
         if self.count > _REPORTED:
             self._console.print(f"... and {self.count - _REPORTED} more that could not be read", style="yellow")
+
+
+def in_order(work: Callable[[A], B], items: Iterable[A], workers: int | None) -> Iterator[B]:
+    """`work` of each item, in order, done by threads (one a core for None) a little ahead of who takes the results."""
+    count = workers or os.cpu_count() or 1
+    # Threads suffice: Pillow decodes and resizes without holding the interpreter's lock.
+    pool = ThreadPoolExecutor(count, "decode")
+    pending: deque[Future[B]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= _AHEAD * count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _decode_in_order(source: Source, size: int, options: DataOptions) -> Iterator[NDArray[np.uint8] | Unreadable]:
@@ -118,19 +147,7 @@ def _decode_in_order(source: Source, size: int, options: DataOptions) -> Iterato
         except Unreadable as reason:
             return reason
 
-    workers = options.workers or os.cpu_count() or 1
-    # Threads suffice: Pillow decodes and resizes without holding the interpreter's lock.
-    pool = ThreadPoolExecutor(workers, "decode")
-    pending: deque[Future[NDArray[np.uint8] | Unreadable]] = deque()
-    try:
-        for index in range(len(source)):
-            pending.append(pool.submit(work, index))
-            if len(pending) >= _AHEAD * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return in_order(work, range(len(source)), options.workers)
 
 
 def _describe(
@@ -138,7 +155,7 @@ def _describe(
     size: int,
     fit: Fit,
     kept: NDArray[np.bool_],
-    failures: _Failures,
+    failures: Failures,
     body: BodyWriter,
     asked: Mapping[str, Any],
 ) -> Metadata:
@@ -186,7 +203,8 @@ def _check_space(source: Source, size: int, path: Path, console: Console) -> Non
         )
 
 
-def _bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """A bar of images done, for a terminal only."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 

@@ -15,12 +15,12 @@ import math
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
 from ssl_ce.data.imageset import Task
 from ssl_ce.data.options import Fit
@@ -62,9 +62,9 @@ class Metadata(Settings):
     split: str
     task: Task
     classes: tuple[str, ...]
-    n: int
-    columns: int | None
-    size: int
+    n: PositiveInt
+    columns: NonNegativeInt | None
+    size: PositiveInt
     fit: Fit
     geometry: str
     fingerprint: str
@@ -158,20 +158,29 @@ def verify(path: Path) -> Metadata:
         Like `read_metadata`, and if a single bit was altered.
     """
     checksum, metadata = _read_ends(path)
+
+    def check() -> None:
+        hasher = hashlib.blake2b(digest_size=32)
+        for chunk in _chunks(path):
+            hasher.update(chunk)
+        if hasher.digest() != checksum:
+            raise UserError(f"The packed file {path} was altered after it was written: its checksum is wrong. {_AGAIN}")
+
+    once_for_each_version(path, check)
+    return metadata
+
+
+def once_for_each_version(path: Path, check: Callable[[], None]) -> None:
+    """Call `check` unless it passed before and `path` has not changed since, as inode, length and times tell."""
     status = path.stat()
     stamps = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     memory = cache_dir() / "verified" / digest(str(path.resolve()), *(str(stamp) for stamp in stamps))
     if memory.exists():
-        return metadata
-    hasher = hashlib.blake2b(digest_size=32)
-    for chunk in _chunks(path):
-        hasher.update(chunk)
-    if hasher.digest() != checksum:
-        raise UserError(f"The packed file {path} was altered after it was written (its checksum is wrong). {_AGAIN}")
+        return
+    check()
     if time.time() - max(status.st_mtime, status.st_ctime) > _YOUNG:
         with suppress(SslCeError):  # a cache that cannot be written only costs time
             write_text(memory, "")
-    return metadata
 
 
 def _read_ends(path: Path) -> tuple[bytes, Metadata]:

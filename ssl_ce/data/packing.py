@@ -1,8 +1,9 @@
-"""Packed sets: images decoded once to uint8 at a fixed size, in one memory-mapped file."""
+"""Packed sets: images decoded once to uint8 at a fixed size, in one file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from ssl_ce.data.boxes import Boxes
 from ssl_ce.data.imageset import ImageSet, Indices, Task
 from ssl_ce.data.labels import LabelMaps
 from ssl_ce.data.packfile import PIXELS_AT, Metadata, verify
+from ssl_ce.data.rows import Rows
 from ssl_ce.data.source import Files, Source, part_of
+from ssl_ce.errors import UserError
 from ssl_ce.files import digest
+from ssl_ce.randomness import sample_order
 
 
 class PackedImages:
@@ -50,11 +54,8 @@ class PackedImages:
         self.size: tuple[int, int] | None = (metadata.size, metadata.size)
         self.source: dict[str, Any] = dict(metadata.source)
         self.unreadable = metadata.unreadable_count
-        shape = (metadata.n, 3, metadata.size, metadata.size)
-        self._pixels = np.memmap(path, dtype=np.uint8, mode="r", offset=PIXELS_AT, shape=shape)
-        self._targets = np.fromfile(
-            path, dtype="<i8", count=int(np.prod(metadata.targets_shape)), offset=metadata.targets_at
-        ).reshape(metadata.targets_shape)
+        self._pixels = Rows(path, PIXELS_AT, (3, metadata.size, metadata.size))
+        self._targets = _read_targets(path, metadata)
         self.files: Sequence[Path | str] | None = None
         self.label_maps: LabelMaps | None = None
         self.boxes: Boxes | None = None
@@ -77,11 +78,11 @@ class PackedImages:
         return self.metadata.n
 
     def read(self, indices: Indices) -> Tensor:
-        """Images as uint8 (n, 3, size, size), a copy on the CPU. Raises `IndexError` beyond the set."""
-        rows = _rows(indices, len(self))
-        if len(rows) > 1 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
-            return torch.from_numpy(np.array(self._pixels[rows[0] : rows[-1] + 1]))
-        return torch.from_numpy(np.asarray(self._pixels[rows]))
+        """Images as uint8 (n, 3, size, size), on the CPU.
+
+        Raises `IndexError` beyond the set, and `DataLostError` if the file is not what it was any more.
+        """
+        return torch.from_numpy(self._pixels.read(rows_of(indices, len(self))))
 
     def read_one(self, index: int) -> Tensor:
         """One image at the size it is packed in: uint8 (3, size, size)."""
@@ -89,7 +90,7 @@ class PackedImages:
 
     def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
         """Targets of `indices` (all when None): int64 (n,) classes, (n, classes) multilabel, (n, 0) none."""
-        chosen = self._targets if indices is None else self._targets[_rows(indices, len(self))]
+        chosen = self._targets if indices is None else self._targets[rows_of(indices, len(self))]
         return chosen.astype(np.int64)
 
     def subset(self, indices: Indices, split: str) -> Subset:
@@ -102,7 +103,7 @@ class Subset:
 
     def __init__(self, parent: ImageSet, indices: Indices, split: str) -> None:
         self.parent = parent
-        self.rows = _rows(indices, len(parent))
+        self.rows = rows_of(indices, len(parent))
         self.name = parent.name
         self.split = split
         self.task: Task = parent.task
@@ -120,15 +121,23 @@ class Subset:
 
     def read(self, indices: Indices) -> Tensor:
         """Images as uint8 (n, 3, height, width), on the CPU."""
-        return self.parent.read(self.rows[_rows(indices, len(self))])
+        return self.parent.read(self.rows[rows_of(indices, len(self))])
 
     def read_one(self, index: int) -> Tensor:
         """One image: uint8 (3, height, width)."""
-        return self.parent.read_one(int(self.rows[_rows([index], len(self))][0]))
+        return self.parent.read_one(int(self.rows[rows_of([index], len(self))][0]))
 
     def targets(self, indices: Indices | None = None) -> NDArray[np.int64]:
         """Targets of `indices` (all when None)."""
-        return self.parent.targets(self.rows if indices is None else self.rows[_rows(indices, len(self))])
+        return self.parent.targets(self.rows if indices is None else self.rows[rows_of(indices, len(self))])
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """See `epoch_order`: as the parent's own order meets the images, where it has one."""
+        if getattr(self.parent, "order", None) is None:
+            return sample_order(seed, epoch, len(self))
+        met = torch.empty(len(self.parent), dtype=torch.int64)
+        met[epoch_order(self.parent, seed, epoch)] = torch.arange(len(met))
+        return torch.argsort(met[torch.from_numpy(self.rows)], stable=True)
 
 
 def files_of(images: ImageSet) -> Sequence[Path | str] | None:
@@ -149,15 +158,16 @@ def boxes_of(images: ImageSet) -> Boxes | None:
     return found
 
 
-def _files(source: Source) -> Sequence[Path | str] | None:
-    """The images of `source` if they are files."""
-    if isinstance(source.images, Files):
-        return source.images
-    paths = [image for image in source.images if isinstance(image, str | Path)]
-    return paths if len(paths) == len(source) else None
+def epoch_order(images: ImageSet, seed: int, epoch: int) -> Tensor:
+    """The order in which an epoch takes the images: a permutation, int64 (n,), a function of (seed, epoch) alone.
+
+    A set that reads some orders much faster than others has one of its own: `order(seed, epoch)`.
+    """
+    own: Callable[[int, int], Tensor] | None = getattr(images, "order", None)
+    return sample_order(seed, epoch, len(images)) if own is None else own(seed, epoch)
 
 
-def _rows(indices: Indices, count: int) -> NDArray[np.int64]:
+def rows_of(indices: Indices, count: int) -> NDArray[np.int64]:
     """Row numbers as int64 (n,), each checked to lie in [0, count)."""
     given = indices.cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
     if given.size and not np.issubdtype(given.dtype, np.integer):
@@ -166,3 +176,21 @@ def _rows(indices: Indices, count: int) -> NDArray[np.int64]:
     if rows.size and (rows.min() < 0 or rows.max() >= count):
         raise IndexError(f"indices must lie in 0 ... {count - 1}; these reach from {rows.min()} to {rows.max()}")
     return rows
+
+
+def _read_targets(path: Path, metadata: Metadata) -> NDArray[np.int64]:
+    """The targets: class numbers, or -1, 0 or 1 for each of several classes. Raises `UserError` for others."""
+    shape = metadata.targets_shape
+    found = np.fromfile(path, dtype="<i8", count=math.prod(shape), offset=metadata.targets_at).reshape(shape)
+    least, most = (0, len(metadata.classes) - 1) if found.ndim == 1 else (-1, 1)
+    if found.size and not least <= found.min() <= found.max() <= most:
+        raise UserError(f"The packed file {path} was altered: its targets are no classes of its own. Pack again.")
+    return found
+
+
+def _files(source: Source) -> Sequence[Path | str] | None:
+    """The images of `source` if they are files."""
+    if isinstance(source.images, Files):
+        return source.images
+    paths = [image for image in source.images if isinstance(image, str | Path)]
+    return paths if len(paths) == len(source) else None

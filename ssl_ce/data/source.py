@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ssl_ce.files import digest
+from ssl_ce.files import digest, digest_each
 
 if TYPE_CHECKING:
     from ssl_ce.data.imageset import Task
@@ -80,10 +81,9 @@ class Source:
 
         Files count by path, size and times: a write changes the inode's time even where the other two stay.
         """
-        parts: list[bytes | str | memoryview] = [self.name, self.split, self.task, *self.classes]
-        parts.append(b"" if self.targets is None else self.targets.tobytes())
-        parts += [_stamp(image) for image in self.images]
-        return digest(*parts)
+        targets = b"" if self.targets is None else self.targets.tobytes()
+        head: tuple[bytes | str, ...] = (self.name, self.split, self.task, *self.classes, targets)
+        return digest_each(chain(head, map(_stamp, self.images)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ssl_ce.data.boxes import read_annotation
 from ssl_ce.data.options import DataOptions
 from ssl_ce.data.source import Dataset, FilesBeside, RawImage, Source
 from ssl_ce.data.splitting import split_by_seed
-from ssl_ce.errors import MachineError, UserError
+from ssl_ce.errors import MachineError, UserError, one_line
 
 
 class _Content(NamedTuple):
@@ -109,10 +109,20 @@ def _construct(
 
     root = options.folder()
     make = getattr(datasets, kind)
+
+    def read(**more: Any) -> _Content:
+        try:
+            return _checked(extract(make(root=str(root), **given, **more)))
+        except (UserError, RuntimeError, OSError, MemoryError):
+            raise
+        except Exception as error:  # of a damaged file torchvision's readers raise nearly anything
+            reason = one_line(str(error), 200) or type(error).__name__
+            raise UserError(f"The files of {name} in {root} are damaged ({reason}). Fetch them again.") from error
+
     # torchvision talks on stdout, which belongs to the command's own output.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            return _checked(extract(make(root=str(root), **given)))
+            return read()
         except (RuntimeError, OSError) as error:
             if not (options.download and fetch):
                 way = "or fetch it with --download" if fetch else "it cannot be downloaded without an account"
@@ -121,7 +131,7 @@ def _construct(
                     f"Give the folder that holds it with --data-root; {way}."
                 ) from error
         try:
-            return _checked(extract(make(root=str(root), download=True, **given)))
+            return read(download=True)
         except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())
             raise MachineError(f"{name} could not be fetched into {root}: {reason}.") from error
@@ -132,6 +142,8 @@ def _checked(content: _Content) -> _Content:
     first: RawImage | None = content.images[0] if content.images else None
     if isinstance(first, str | Path) and not Path(first).exists():
         raise FileNotFoundError(first)
+    if content.targets is not None and len(content.targets) != len(content.images):
+        raise ValueError(f"{len(content.images)} images and {len(content.targets)} targets")
     return content
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,8 @@ from ssl_ce.data.imageset import ImageSet
 from ssl_ce.data.packing import Subset
 from ssl_ce.descriptors.base import Descriptor
 from ssl_ce.descriptors.every_tap import EveryTap
-from ssl_ce.errors import UserError
-from ssl_ce.files import atomic_write, cache_dir, digest
+from ssl_ce.errors import UserError, is_out_of_memory
+from ssl_ce.files import atomic_write, cache_dir, digest, sweep
 
 Advance = Callable[[int], None]
 
@@ -32,7 +32,8 @@ class FeatureCache:
     folder
         Where the arrays lie; `features` below `ssl_ce.files.cache_dir()` by default.
     batch_size
-        Images described at once. It decides speed and memory, never the features' meaning.
+        Images described at once. It decides speed and memory, never the features' meaning, so it is halved where
+        memory runs out.
     """
 
     folder: Path = field(default_factory=lambda: cache_dir() / "features")
@@ -62,8 +63,9 @@ class FeatureCache:
             If a feature is not finite, or the cached file is damaged.
         """
         if (found := self._find(descriptor, images, hole)) is not None:
-            stored, rows = found
-            return _read(stored) if rows is None else _read(stored)[rows]
+            stored, count, rows = found
+            features = _read(stored, descriptor, images, count)
+            return features if rows is None else features[rows]
 
         def describe(batch: Tensor) -> list[Tensor]:
             holes = None if hole is None else hole.expand(len(batch), 1, *batch.shape[2:])
@@ -71,7 +73,7 @@ class FeatureCache:
 
         path = self._path(descriptor, images, hole)
         self._compute([descriptor], [path], describe, images, advance)
-        return _read(path)
+        return _read(path, descriptor, images, len(images))
 
     def features_of_taps(self, every: EveryTap, images: ImageSet, advance: Advance | None = None) -> None:
         """Compute the features at every tap in one pass, so that `features` of each only reads them."""
@@ -89,16 +91,34 @@ class FeatureCache:
 
             self._compute(list(rest.taps.values()), list(missing.values()), describe, images, advance)
 
+    def holds(self, descriptor: Descriptor, images: ImageSet) -> bool:
+        """Whether the features of whole images are there, or those of the set that `images` is a part of."""
+        return self._find(descriptor, images) is not None
+
+    def join(self, descriptor: Descriptor, images: ImageSet, pieces: Sequence[ImageSet]) -> None:
+        """Write the features of `images` from those of its `pieces`, which hold them in order and are then removed."""
+        if not self.holds(descriptor, images):
+            found = [self.features(descriptor, piece) for piece in pieces if len(piece)]
+            with atomic_write(self._path(descriptor, images)) as temporary:
+                shape = (len(images), found[0].shape[1])
+                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+                _reserve(temporary)
+                np.concatenate(found, out=array)
+                array.flush()
+                del array
+        for piece in pieces:
+            self._path(descriptor, piece).unlink(missing_ok=True)
+
     def _find(
         self, descriptor: Descriptor, images: ImageSet, hole: Tensor | None = None
-    ) -> tuple[Path, NDArray[np.int64] | None] | None:
-        """The file that holds the features, and in which rows; None for all of them."""
+    ) -> tuple[Path, int, NDArray[np.int64] | None] | None:
+        """The file that holds the features, of how many images, and in which rows; None for all of them."""
         path = self._path(descriptor, images, hole)
         if path.exists():
-            return path, None
+            return path, len(images), None
         if isinstance(images, Subset) and (found := self._find(descriptor, images.parent, hole)) is not None:
-            whole, rows = found
-            return whole, images.rows if rows is None else rows[images.rows]
+            whole, count, rows = found
+            return whole, count, images.rows if rows is None else rows[images.rows]
         return None
 
     def _path(self, descriptor: Descriptor, images: ImageSet, hole: Tensor | None = None) -> Path:
@@ -115,6 +135,8 @@ class FeatureCache:
     ) -> None:
         """Write what `describe` makes of each batch of images, one array for each path, all or none."""
         assert images.size is not None, "features are computed from packed sets"
+        for folder in self.folder.glob("??"):
+            sweep(folder)  # nobody may ever ask again for what a killed process was at
         with ExitStack() as stack:
             arrays = []
             for descriptor, path in zip(descriptors, paths, strict=True):
@@ -122,24 +144,45 @@ class FeatureCache:
                 shape = (len(images), descriptor.dim(*images.size))
                 arrays.append(np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape))
                 _reserve(temporary)
-            for start in range(0, len(images), self.batch_size):
-                indices = torch.arange(start, min(start + self.batch_size, len(images)))
-                found = describe(images.read(indices))
+            for start, found in _in_batches(describe, images, self.batch_size):
                 for descriptor, array, features in zip(descriptors, arrays, found, strict=True):
                     _check_finite(descriptor, features, images, start)
-                    array[start : start + len(indices)] = features.numpy()
+                    array[start : start + len(features)] = features.numpy()
                 if advance is not None:
-                    advance(len(indices))
+                    advance(len(found[0]))
             for array in arrays:
                 array.flush()
             del arrays, array
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def _in_batches(
+    describe: Callable[[Tensor], Sequence[Tensor]], images: ImageSet, size: int
+) -> Iterator[tuple[int, Sequence[Tensor]]]:
+    """(first image, its batch described) for batches of `size` images, of half as many from where memory ran out on."""
+    start = 0
+    while start < len(images):
+        indices = torch.arange(start, min(start + size, len(images)))
+        try:
+            found = describe(images.read(indices))
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size //= 2
+        else:
+            yield start, found
+            start += len(indices)
+
+
+def _read(path: Path, descriptor: Descriptor, images: ImageSet, count: int) -> NDArray[np.float32]:
+    """What is kept in `path`: the features of `count` images of the size of `images`."""
+    assert images.size is not None, "features are computed from packed sets"
+    wrong = UserError(f"The cached features {path} are damaged. Delete that file and run again.")
     try:
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise UserError(f"The cached features {path} are damaged. Delete that file and run again.") from error
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged file can raise nearly anything inside NumPy
+        raise wrong from error
+    if found.shape != (count, descriptor.dim(*images.size)) or found.dtype != np.float32:
+        raise wrong
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssl_ce.descriptors.external import IMAGENET_MEAN, IMAGENET_STD, HookedEncoder, torchvision_encoder
 from ssl_ce.descriptors.weights_file import read_checkpoint
-from ssl_ce.errors import UserError
+from ssl_ce.errors import UserError, one_line
 from ssl_ce.methods.saved import check_finite, read_input, three
 from ssl_ce.networks.encoder import Encoder, EncoderConfig, InputSpec, StagedEncoder, build_encoder, refuse_axes
 from ssl_ce.networks.timm_encoders import PREFIX, TimmEncoder, joined
@@ -89,9 +89,9 @@ def file_encoder(
     loaded = f"{len(match.found)} of {len(needed)} tensors of the encoder '{config.name}'"
     how = f"{match.layout} names" + (f", prefix '{match.prefix}' stripped" if match.prefix else "")
     if not untrained:
-        print(f"{path}: {loaded} found ({kind}, {how}).", file=sys.stderr)
+        print(one_line(f"{path}: {loaded} found ({kind}, {how})."), file=sys.stderr)
         for line in _report(match, needed, encoder):
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {one_line(line)}", file=sys.stderr)
     absent = [key for key in needed if key not in match.found]
     if absent and not (options.partial and match.found):
         raise UserError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class Band(NamedTuple):
 
     rows: slice
     columns: slice
-    gain: Floats
+    gain: NDArray[np.complex64]
 
 
 def normalize_contrast(values: Floats) -> Floats:
@@ -108,9 +109,11 @@ def normalize_contrast(values: Floats) -> Floats:
     rows, columns = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
     radius = np.hypot(rows[:, None], columns)
     gain = np.exp(-math.log(2) * (radius / _PREFILTER_CUTOFF) ** 2).astype(np.float32)
+    gain = gain[:, : _extent(gain[0] > _NEGLIGIBLE).stop]
 
     def low_pass(x: Floats) -> Floats:
-        smooth: Floats = fft.irfft2(fft.rfft2(x) * gain, s=(size, size))
+        spectrum = fft.fft(fft.rfft(x)[..., : gain.shape[1]], axis=-2)
+        smooth: Floats = fft.irfft(fft.ifft(spectrum * gain, axis=-2), size)
         return smooth
 
     details = mirrored - low_pass(mirrored)
@@ -134,50 +137,55 @@ def gabor_bands(size: int) -> tuple[Band, ...]:
             turned -= 2 * math.pi * (turned > math.pi)
             gain = np.exp(-radial - 2 * math.pi * (16 * _ORIENTATIONS**2 / 32**2) * turned**2)
             rows, columns = (_extent(gain.max(axis) > _NEGLIGIBLE) for axis in (1, 0))
-            bands.append(Band(rows, columns, gain[rows, columns].astype(np.float32)))
+            bands.append(Band(rows, columns, gain[rows, columns].astype(np.complex64)))
     return tuple(bands)
+
+
+@lru_cache(maxsize=4)
+def _centring(size: int) -> NDArray[np.complex64]:
+    """1 and -1 in turn, (size, size): what an image is multiplied by for its spectrum to be centred."""
+    sign = 1 - 2 * (np.arange(size) % 2)
+    return np.outer(sign, sign).astype(np.complex64)
 
 
 def _envelope(values: Floats, weights: Floats | None) -> Floats:
     """One image (c, s, s) in [0, 255] -> mean magnitude of each filter in each cell (c, 32, 4, 4).
 
-    Only the modulus of a response is wanted, and moving a filter's band to the origin of the spectrum changes
-    only its phase. So each band alone is transformed, zero-padded, first along the axis where it is narrower,
-    and the mirrored border is cut off before the second axis.
+    Only the modulus of a response is wanted, inside of the mirrored border. Each band alone is put into a spectrum of
+    zeros and transformed whole: OpenCV's transform is faster than others are that leave out the zeros and the border.
     """
-    side = values.shape[-1]
     mirrored = _mirror(normalize_contrast(values), _BORDER)
     size = mirrored.shape[-1]
-    spectrum = fft.fftshift(fft.fft2(mirrored), axes=(-2, -1))
+    spectrum = mirrored * _centring(size)
+    for plane in spectrum:
+        cv2.dft(_pairs(plane), _pairs(plane), cv2.DFT_SCALE)
+    side, cell = size - 2 * _BORDER, (size - 2 * _BORDER) // _GRID
     inside = slice(_BORDER, _BORDER + side)
-    grids = np.empty((len(values), _SCALES * _ORIENTATIONS, _GRID, _GRID), np.float32)
+    filtered, response = np.zeros((2, size, size), np.complex64)
+    magnitude = np.empty((side, side), np.float32)
+    strips = np.empty((len(spectrum), _SCALES * _ORIENTATIONS, _GRID, side), np.float32)
     for number, (rows, columns, gain) in enumerate(gabor_bands(size)):
-        response = spectrum[:, rows, columns] * gain
-        if gain.shape[1] <= gain.shape[0]:
-            response = fft.ifft(response, n=size, axis=-2)[:, inside]
-            response = fft.ifft(response, n=size, axis=-1)[:, :, inside]
-        else:
-            response = fft.ifft(response, n=size, axis=-1)[:, :, inside]
-            response = fft.ifft(response, n=size, axis=-2)[:, inside]
-        grids[:, number] = _cell_means(np.abs(response), weights)
-    return grids
-
-
-def _cell_means(magnitudes: Floats, weights: Floats | None) -> Floats:
-    """Means over the cells, (c, s, s) -> (c, 4, 4); one without weight takes the mean over the image."""
+        band = filtered[rows, columns]
+        for channel, plane in enumerate(spectrum):
+            np.multiply(plane[rows, columns], gain, out=band)
+            cv2.dft(_pairs(filtered), _pairs(response), cv2.DFT_INVERSE)
+            np.abs(response[inside, inside], out=magnitude)
+            if weights is not None:
+                magnitude *= weights
+            np.add.reduce(magnitude.reshape(_GRID, cell, side), axis=1, out=strips[channel, number])
+        band[:] = 0
+    sums: Floats = strips.reshape(*strips.shape[:-1], _GRID, cell).sum(-1)
     if weights is None:
-        weights = np.ones_like(magnitudes[0])
-    sums, totals = _cell_sums(magnitudes * weights), _cell_sums(weights)
-    everywhere = sums.sum((1, 2), keepdims=True) / max(totals.sum(), 1e-12)
+        return sums / np.float32(cell**2)
+    totals = weights.reshape(_GRID, cell, _GRID, cell).sum((1, 3))
+    everywhere = sums.sum((-2, -1), keepdims=True) / max(totals.sum(), 1e-12)
     means: Floats = np.where(totals > 0, sums / np.maximum(totals, 1e-12), everywhere)
     return means
 
 
-def _cell_sums(values: Floats) -> Floats:
-    side = values.shape[-1]
-    strips = values.reshape(*values.shape[:-2], _GRID, side // _GRID, side).sum(-2)
-    sums: Floats = strips.reshape(*strips.shape[:-1], _GRID, side // _GRID).sum(-1)
-    return sums
+def _pairs(values: NDArray[np.complex64]) -> Floats:
+    """Complex numbers (h, w) as OpenCV's two channels (h, w, 2), in place."""
+    return values.view(np.float32).reshape(*values.shape, 2)
 
 
 def _stretch(values: Tensor) -> Tensor:
@@ -188,7 +196,9 @@ def _stretch(values: Tensor) -> Tensor:
 
 def _mirror(values: Floats, border: int) -> Floats:
     """`border` pixels more on every side, mirrored with the edge repeated (MATLAB's `symmetric`)."""
-    return np.pad(values, ((0, 0), (border, border), (border, border)), mode="symmetric")
+    places = np.pad(np.arange(values.shape[-1]), border, mode="symmetric")
+    mirrored: Floats = values.take(places, axis=-1).take(places, axis=-2)
+    return mirrored
 
 
 def _extent(used: NDArray[np.bool_]) -> slice:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_ce.errors import UserError
-from ssl_ce.methods.saved import read_safetensors
+from ssl_ce.methods.saved import read_pickled, read_safetensors
 
 _WRAPPERS = ("state_dict", "model")
 _LIGHTNING = "pytorch-lightning_version"
@@ -57,9 +56,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> tuple[dict[str, Tenso
 
 def _load(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of foreign pickles; what matters is an error
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return read_pickled(path)
     except FileNotFoundError as error:
         raise UserError(f"There is no weights file {path}.") from error
     except pickle.UnpicklingError as error:
@@ -74,20 +71,18 @@ def _load(path: Path) -> Any:
             "reading it could run code; it was not read. Save the state dict alone, where you trust it "
             f"(torch.save({taken}, OTHER)), or use safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        # Of a file that ends too soon torch's unpickler says nothing, or what helps nobody.
-        cut = isinstance(error, EOFError | IndexError)
-        reason = "it is empty or cut off" if cut else str(error).partition("\n")[0]
-        raise UserError(f"{path} is not a readable weights file: {reason}.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable weights file: {str(error).rstrip('.')}.") from error
 
 
 def _is_lightning(path: Path) -> bool:
     """Whether the pickle in torch's archive names what Lightning writes. Nothing is unpickled."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return any(_LIGHTNING.encode() in archive.read(name) for name in pickles)
+    except Exception:  # none, or a damaged one, of which nearly anything can be raised
         return False
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        return any(_LIGHTNING.encode() in archive.read(name) for name in pickles)
 
 
 def _unwrapped(state: Any, path: Path) -> tuple[Any, str]:
@@ -118,4 +113,9 @@ def _at(state: Any, key: str, path: Path) -> Any:
 def _tensors(state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         return {}
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor) and _holds_values(value)}
+
+
+def _holds_values(tensor: Tensor) -> bool:
+    """Whether it is a plain array: neither sparse, quantised nor a shape without values."""
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta

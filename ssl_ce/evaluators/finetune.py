@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from ssl_ce.networks.encoder import Encoder
 from ssl_ce.networks.vit import PatchEncoder
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.seeds import derive_seed
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Precision, Settings
 
 Scores = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ class FinetuneConfig(Settings):
     draws: PositiveInt = 3
     epochs: PositiveInt | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
-    precision: Literal["auto", "32", "bf16"] | None = None
+    precision: Precision | None = None
     convolutional: ConvolutionalConfig = ConvolutionalConfig()
     transformer: TransformerConfig = TransformerConfig()
 

@@ -19,7 +19,7 @@ from ssl_ce.data.options import Fit
 from ssl_ce.data.packing import files_of
 from ssl_ce.data.source import Files, Source
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.files import digest
+from ssl_ce.files import digest, expanded
 from ssl_ce.holes import bank_of, draw, strategies
 from ssl_ce.randomness import integers, sample_keys, sample_order
 
@@ -232,4 +232,4 @@ def _matched(name: str, match: Any, masks: Files, test: ImageSet) -> list[Path] 
 
 
 def _path(name: str) -> Path:
-    return Path(name).expanduser()
+    return expanded(name)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ssl_ce.data.imageset import ImageSet
+from ssl_ce.data.packing import epoch_order
 from ssl_ce.descriptors.learned import NetworkDescriptor
 from ssl_ce.methods.base import Method
-from ssl_ce.randomness import sample_order
 from ssl_ce.search import nearest
 from ssl_ce.seeds import derive_seed
 
@@ -24,7 +24,7 @@ def online_knn(images: ImageSet, seed: int) -> Callable[[Method], Mapping[str, f
     Up to 2,000 labelled train images are drawn by seed; a fifth of them are classified by the majority of their
     20 nearest (cosine) among the rest. Nothing outside the train split is looked at.
     """
-    chosen = sample_order(derive_seed(seed, "online"), 0, len(images))[:_MOST_IMAGES]
+    chosen = epoch_order(images, derive_seed(seed, "online"), 0)[:_MOST_IMAGES]
     count = max(1, int(len(chosen) * _HELD_OUT))
     pixels, labels = images.read(chosen), images.targets(chosen.numpy())
 

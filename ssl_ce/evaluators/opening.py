@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ssl_ce.data import DataOptions, open_set, splits_of
 from ssl_ce.data.filters import split_filters
-from ssl_ce.data.opening import packed_file
+from ssl_ce.data.opening import packed_file, sharded
 from ssl_ce.data.packfile import read_metadata
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import EvaluationData, Evaluator
+from ssl_ce.files import expanded
 
 if TYPE_CHECKING:
-    from ssl_ce.data.packing import PackedImages
+    from ssl_ce.data.imageset import ImageSet
 
 Role = Literal["train", "test"]
 
@@ -61,7 +61,7 @@ def open_evaluation_sets(
     test_set = open_role(test_reference, "test", options, whole=test_whole)
     train_set = None
     if train_reference is not None:
-        at_its_size = replace(options, default_size=test_set.metadata.size)
+        at_its_size = replace(options, default_size=test_set.size[0] if test_set.size else None)
         train_set = open_role(train_reference, "train", at_its_size, whole=train_whole)
     elif evaluator.needs.train:
         raise UserError(
@@ -70,7 +70,7 @@ def open_evaluation_sets(
     return EvaluationData(test=test_set, train=train_set)
 
 
-def open_role(reference: str, role: Role, options: DataOptions, *, whole: bool = False) -> PackedImages:
+def open_role(reference: str, role: Role, options: DataOptions, *, whole: bool = False) -> ImageSet:
     """Open the split that plays `role`."""
     return open_set(reference, role_split(reference, role, options, whole=whole), options)
 
@@ -97,7 +97,7 @@ def used_whole(train: str | None, test: str | None, options: DataOptions) -> boo
     if train is None or test is None:
         return False
     given = {"train": train, "test": test}
-    places = {role: Path(split_filters(text)[0]).expanduser().resolve() for role, text in given.items()}
+    places = {role: expanded(split_filters(text)[0]).resolve() for role, text in given.items()}
     if places["train"] == places["test"] or any(map(_is_part, given.values())):
         return False
     for outer, inner in permutations(given):
@@ -110,5 +110,5 @@ def used_whole(train: str | None, test: str | None, options: DataOptions) -> boo
 
 
 def _is_part(reference: str) -> bool:
-    path = packed_file(reference)
+    path = None if sharded(reference) else packed_file(reference)
     return path is not None and "split_seed" in read_metadata(path).source

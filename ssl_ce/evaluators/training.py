@@ -24,7 +24,7 @@ from ssl_ce.pretraining.conditions import deterministic
 from ssl_ce.pretraining.feed import Feed
 from ssl_ce.pretraining.optimization import schedule_factor, set_rate
 from ssl_ce.pretraining.recipe import OptimConfig
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Precision, Settings
 
 _SAY_EVERY = 10
 
@@ -68,7 +68,7 @@ class TrainingConfig(Settings):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     schedule: Literal["cosine", "halving"] = "cosine"
     clip_norm: PositiveFloat | None = None
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
 
     def length(self, feed: Feed) -> int:
         """How many steps on the images of `feed`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssl_ce.methods.masking import central, to_canvas
 from ssl_ce.networks.dcgan import Discriminator
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Settings, Width
 
 
 class AdversarialConfig(Settings):
@@ -36,7 +36,7 @@ class AdversarialConfig(Settings):
     """
 
     weight: PositiveFloat = 0.001
-    width: PositiveFloat = 1.0
+    width: Width = 1.0
     sees: Literal["hole", "output", "completed"] = "output"
     condition: Literal["none", "context"] = "none"
 

@@ -74,7 +74,11 @@ class Method(Protocol):
         ...
 
     def loss(self, player: str, outputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The player's loss (a scalar) and what to log. The other players' networks are frozen meanwhile."""
+        """The player's loss, a mean over the batch's images, and what to log.
+
+        The other players' networks are frozen meanwhile. Several processes average the gradients of equal shares of a
+        batch, so a loss over anything else than single images would not be that of the whole batch.
+        """
         ...
 
     def fill(self, images: Tensor, holes: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ssl_ce.methods.masking import Byte, Masking
@@ -15,27 +14,27 @@ from ssl_ce.networks.bottleneck import GaussianBottleneck, channelwise_bottlenec
 from ssl_ce.networks.dcgan import dcgan_decoder
 from ssl_ce.networks.decoder import upconv_decoder
 from ssl_ce.networks.encoder import Encoder, EncoderConfig, build_encoder
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Settings, Side, Size, Width
 
 
 class BottleneckConfig(Settings):
     """`channelwise-fc`, the paper's; or `convolution` to `dim` numbers, the public code's."""
 
     kind: Literal["channelwise-fc", "convolution"] = "channelwise-fc"
-    dim: PositiveInt = 4000
+    dim: Size = 4000
 
 
 class GaussianConfig(Settings):
     """A Gaussian of `dim` numbers, each with a mean and a variance."""
 
-    dim: PositiveInt = 2000
+    dim: Size = 2000
 
 
 class DecoderConfig(Settings):
     """`upconv`, the paper's five up-convolutions; or `dcgan`, the public code's transposed convolutions."""
 
     kind: Literal["upconv", "dcgan"] = "upconv"
-    width: PositiveFloat = 1.0
+    width: Width = 1.0
 
 
 class EncoderDecoderConfig(Settings):
@@ -49,7 +48,7 @@ class EncoderDecoderConfig(Settings):
         What missing pixels are set to, RGB of 255 (the public code's 117/104/123).
     """
 
-    size: PositiveInt = 128
+    size: Side = 128
     encoder: EncoderConfig = EncoderConfig()
     bottleneck: BottleneckConfig | GaussianConfig = BottleneckConfig()
     decoder: DecoderConfig = DecoderConfig()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
@@ -17,7 +17,7 @@ from ssl_ce.methods.encoder_decoder import initial_weights
 from ssl_ce.methods.masking import Byte, HolesConfig, Masking
 from ssl_ce.networks.encoder import EncoderConfig, build_encoder
 from ssl_ce.networks.vit import PatchDecoder, PatchEncoder
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Settings, Side, Size
 
 # Holes that are drawn to see whether any patch stays whole.
 _TRIED = 64
@@ -26,8 +26,8 @@ _TRIED = 64
 class PatchDecoderConfig(Settings):
     """Blocks and channels of the decoder, which is thrown away after pretraining."""
 
-    channels: PositiveInt = 96
-    depth: PositiveInt = 2
+    channels: Size = 96
+    depth: Size = 2
 
 
 class MaeConfig(Settings):
@@ -45,7 +45,7 @@ class MaeConfig(Settings):
         What stands for missing pixels when features of a context are asked for, RGB of 255.
     """
 
-    size: PositiveInt = 32
+    size: Side = 32
     encoder: EncoderConfig = EncoderConfig(name="vit")
     decoder: PatchDecoderConfig = PatchDecoderConfig()
     holes: HolesConfig = Field(default_factory=lambda: HolesConfig(strategy="patches"))

@@ -8,6 +8,9 @@ training).
 from __future__ import annotations
 
 import json
+import pickle
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -120,13 +123,44 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} is not a readable safetensors file: {error}.") from error
 
 
+def read_pickled(path: Path) -> Any:
+    """What torch saved in `path`, on the CPU. Nothing that is in it is run.
+
+    Raises
+    ------
+    pickle.UnpicklingError
+        If it holds more than tensors and plain values.
+    OSError, ValueError
+        If it cannot be read, or is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles; what matters is an error
+            _refuse_compressed(path)
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError):
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything inside torch's unpickler
+        # Of a file that ends too soon it says nothing, or what helps nobody.
+        cut = isinstance(error, EOFError | IndexError)
+        raise ValueError("it is empty or cut off" if cut else str(error).partition("\n")[0]) from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch stores without compression: an archive that becomes larger than it is was made to fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its archive is compressed, as torch's never is")
+
+
 def read_input(path: Path) -> InputSpec | None:
     """What the encoder in a file that `save_encoder` wrote is fed; None for a file that does not say."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {})[_INPUT])
             return InputSpec(int(found["size"]), three(found["mean"]), three(found["std"]))
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError):
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

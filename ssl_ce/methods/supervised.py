@@ -15,7 +15,7 @@ from ssl_ce.methods.base import Batch
 from ssl_ce.methods.encoder_decoder import initial_weights
 from ssl_ce.methods.masking import Byte
 from ssl_ce.networks.encoder import Encoder, EncoderConfig, build_encoder
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Settings, Side
 
 if TYPE_CHECKING:
     from ssl_ce.data.imageset import ImageSet
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RandomInitConfig(Settings):
     """`mean_fill` stands for missing pixels when features of a context are asked for, RGB of 255."""
 
-    size: PositiveInt = 128
+    size: Side = 128
     encoder: EncoderConfig = EncoderConfig()
     mean_fill: tuple[Byte, Byte, Byte] = (117, 104, 123)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ce.networks.dcgan import initialize
+from ssl_ce.networks.layers import WholeMapConv2d
 
 
 class ChannelwiseFullyConnected(nn.Module):
@@ -50,7 +51,7 @@ class GaussianBottleneck(nn.Module):
     def __init__(self, channels: int, side: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.convolution = nn.Conv2d(channels, 2 * dim, side)
+        self.convolution = WholeMapConv2d(channels, 2 * dim, side)
         spread = (channels * side * side) ** -0.5
         nn.init.normal_(self.convolution.weight[:dim], 0.0, spread)
         nn.init.normal_(self.convolution.weight[dim:], 0.0, 0.1 * spread)
@@ -74,6 +75,6 @@ def channelwise_bottleneck(channels: int, side: int) -> nn.Sequential:
 
 def convolution_bottleneck(channels: int, side: int, dim: int) -> nn.Sequential:
     """The public code's bottleneck: one convolution over the whole map to `dim` numbers: (n, dim, 1, 1)."""
-    bottleneck = nn.Sequential(nn.Conv2d(channels, dim, side, bias=False), nn.BatchNorm2d(dim), nn.LeakyReLU(0.2))
+    bottleneck = nn.Sequential(WholeMapConv2d(channels, dim, side, bias=False), nn.BatchNorm2d(dim), nn.LeakyReLU(0.2))
     initialize(bottleneck)
     return bottleneck

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_ce.errors import UserError
 from ssl_ce.networks.encoder import EncoderConfig, InputSpec, StagedEncoder, refuse_axes
-from ssl_ce.networks.layers import scaled
+from ssl_ce.networks.layers import PointConvTranspose2d, WholeMapConv2d, scaled
 
 _SMALLEST = 16
 
@@ -54,7 +54,7 @@ def dcgan_decoder(channels: int, side: int, size: int, width: float = 1.0) -> nn
     layers: list[nn.Module] = []
     if side == 1:
         layers += [
-            nn.ConvTranspose2d(channels, widths[0], 4, 1, 0, bias=False),
+            PointConvTranspose2d(channels, widths[0], 4),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
         while side >= 8:
             side, layers = side // 2, layers + 1
         widths = _widths(layers, width)
-        self.layers = nn.Sequential(*_stages(widths, inputs).values(), nn.Conv2d(widths[-1], 1, side, bias=False))
+        self.layers = nn.Sequential(*_stages(widths, inputs).values(), WholeMapConv2d(widths[-1], 1, side, bias=False))
         initialize(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ssl_ce.data.views import resized
 from ssl_ce.errors import UserError, unknown
-from ssl_ce.settings import Settings
+from ssl_ce.settings import Settings, Side, Size, Width
 
 
 class EncoderConfig(Settings):
@@ -35,11 +34,11 @@ class EncoderConfig(Settings):
     """
 
     name: str = "alexnet"
-    width: PositiveFloat = 1.0
+    width: Width = 1.0
     norm: Literal["none", "batch"] = "none"
     pool_free: bool = False
-    patch: PositiveInt | None = None
-    depth: PositiveInt | None = None
+    patch: Side | None = None
+    depth: Size | None = None
 
 
 def build_encoder(config: EncoderConfig, size: int) -> Encoder:

@@ -35,7 +35,10 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM append their number to the list instead of ending the process; a second SIGINT does end it."""
+    """SIGINT, SIGTERM and SIGHUP append their number to the list and do not end the process; a second SIGINT does.
+
+    SIGHUP comes when the terminal closes. Under nohup it stays without effect.
+    """
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
@@ -43,8 +46,11 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
     try:
-        before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, receive) for number in wanted}
     except ValueError:  # not the main thread: signals are its business
         yield received
         return

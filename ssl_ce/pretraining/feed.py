@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
+from ssl_ce.data.packing import epoch_order
 from ssl_ce.data.views import random_crop, random_flip
-from ssl_ce.methods.base import Batch
-from ssl_ce.randomness import sample_keys, sample_order
+from ssl_ce.errors import UserError
+from ssl_ce.methods.base import Batch, Method
+from ssl_ce.randomness import sample_keys
 
 # Pixels, indices, labels, and the epoch.
 _Read = tuple[Tensor, Tensor, Tensor | None, int]
@@ -32,10 +34,26 @@ class Feed:
         Side of the crops, in pixels; at most the set's.
     batch_size
         Images a step; an epoch's last, incomplete batch is left out.
+    rank, processes
+        Where several processes share each batch: which of them this is, from 0. It reads its part alone, one piece.
+
+    Raises
+    ------
+    UserError
+        If a batch does not divide among the processes.
     """
 
     def __init__(
-        self, images: ImageSet, *, size: int, batch_size: int, flip: bool, seed: int, device: torch.device
+        self,
+        images: ImageSet,
+        *,
+        size: int,
+        batch_size: int,
+        flip: bool,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.images = images
         self.size = size
@@ -43,6 +61,13 @@ class Feed:
         self.flip = flip
         self.seed = seed
         self.device = device
+        if self.batch_size % processes:
+            raise UserError(
+                f"A batch of {self.batch_size} images does not divide among {processes} processes, which each take an "
+                "equal part. Give another --batch-size, or other --devices."
+            )
+        self._share = self.batch_size // processes
+        self._offset = rank * self._share
         self.steps_per_epoch = len(images) // self.batch_size
         self._resident = self._load_resident()
 
@@ -56,8 +81,9 @@ class Feed:
                 if step < last_step:
                     epoch, place = divmod(step, self.steps_per_epoch)
                     if order is None or order[0] != epoch:
-                        order = (epoch, sample_order(self.seed, epoch, len(self.images)))
-                    indices = order[1][place * self.batch_size : (place + 1) * self.batch_size]
+                        order = (epoch, epoch_order(self.images, self.seed, epoch))
+                    start = place * self.batch_size + self._offset
+                    indices = order[1][start : start + self._share]
                     following = reader.submit(self._read, indices, epoch)
                 if pending is not None:
                     yield self._view(*pending.result())
@@ -105,3 +131,15 @@ class Feed:
             indices = torch.arange(start, min(start + 1024, len(self.images)))
             resident[start : start + len(indices)] = self.images.read(indices).to(self.device)
         return resident
+
+
+def crop_size(method: Method, images: ImageSet) -> int:
+    """The side in pixels that `method` trains on. Raises `UserError` if `images` are smaller, or not packed."""
+    size = method.encoder.input.size
+    if images.size is None or min(images.size) < size:
+        packed = "not packed" if images.size is None else f"packed at {images.size[0]} x {images.size[1]}"
+        raise UserError(
+            f"The recipe trains on {size} x {size} pixels and the images are {packed}. "
+            f"Pack them at {size} or more (ce data pack REF --size {size} --out FILE)."
+        )
+    return size

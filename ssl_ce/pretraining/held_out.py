@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 
 from ssl_ce.data.imageset import ImageSet
-from ssl_ce.data.packing import Subset
+from ssl_ce.data.packing import Subset, epoch_order
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.metrics import hole_metrics
-from ssl_ce.randomness import sample_order
 from ssl_ce.seeds import derive_seed
 
 _BATCH = 128
@@ -18,7 +17,7 @@ def hold_out(images: ImageSet, count: int, seed: int) -> tuple[ImageSet, ImageSe
     """`images` without `count` of them, drawn by `seed`, and those; or all of them and None if `count` is 0."""
     if count == 0:
         return images, None
-    order = sample_order(derive_seed(seed, "held out"), 0, len(images))
+    order = epoch_order(images, derive_seed(seed, "held out"), 0)
     kept = order[count:].sort().values
     return Subset(images, kept, images.split), Subset(images, order[:count].sort().values, "held out")
 

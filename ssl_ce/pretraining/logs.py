@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ssl_ce.errors import UserError
 from ssl_ce.files import explain, write_text
 
 
@@ -71,10 +72,21 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of a `log.csv`; a last line torn by a kill is left out."""
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [row for row in csv.DictReader(io.StringIO(whole)) if row.get("step")]
+    """The rows of a `log.csv`; a last line torn by a kill is left out. `UserError` if a row has no step."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = [row for row in csv.DictReader(io.StringIO(whole)) if row.get("step")]
+        for row in rows:
+            int(row["step"])
+    except (OSError, ValueError, csv.Error) as error:
+        raise damaged(path, error) from error
+    return rows
+
+
+def damaged(path: Path, reason: Exception) -> UserError:
+    """The error to show where a log is not what was written."""
+    return UserError(f"The log {path} is damaged ({reason}). Remove it: a run goes on without the rows that it had.")
 
 
 def tensorboard_missing() -> bool:

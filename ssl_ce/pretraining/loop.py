@@ -1,105 +1,107 @@
-"""The training loop. It moves players, keeps time, saves and resumes; it knows no losses."""
+"""The training loop. It keeps time, logs, saves, resumes and stops; it knows no losses."""
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
-from ssl_ce.errors import DiskFullError, MachineError, Stopped, UserError
+from ssl_ce.errors import (
+    DataLostError,
+    DiskFullError,
+    UserError,
+    is_out_of_memory,
+)
 from ssl_ce.manifest import describe_machine, peak_memory_mb
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method
+from ssl_ce.pretraining.allocation import kept_memory
 from ssl_ce.pretraining.conditions import choose_precision, deterministic, stop_signals
-from ssl_ce.pretraining.feed import Feed
+from ssl_ce.pretraining.endings import Ending
+from ssl_ce.pretraining.feed import Feed, crop_size
 from ssl_ce.pretraining.held_out import HeldOut, hold_out
+from ssl_ce.pretraining.hooks import Hooks, Progress
 from ssl_ce.pretraining.logs import Log
-from ssl_ce.pretraining.optimization import make_optimizers, schedule_factor, set_rate
+from ssl_ce.pretraining.looks import Looks
+from ssl_ce.pretraining.optimization import schedule_factor
+from ssl_ce.pretraining.players import Players
 from ssl_ce.pretraining.recipe import Recipe, for_images
 from ssl_ce.pretraining.run import RunDirectory, all_finite
+from ssl_ce.processes import Processes, alone
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a pretraining stands: `step` of `total`, the rate since the start, and the last logged numbers."""
-
-    step: int
-    total: int
-    images_per_second: float
-    numbers: Mapping[str, float]
-
-    @property
-    def losses(self) -> str:
-        """The players' losses in words; "" where none are at hand."""
-        logged = {name: value for name, value in self.numbers.items() if name.endswith("_loss")}
-        return "loss: " + ", ".join(f"{name[:-5]} {value:.4f}" for name, value in logged.items()) if logged else ""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the loop needs of higher rooms.
-
-    Attributes
-    ----------
-    progress
-        Called after every step.
-    online
-        Called every `log.online_every` steps; its numbers are logged ("online_knn").
-    draw
-        Called every `log.samples_every` steps with (path, images, holes, filled) to draw a grid of fills.
-    """
-
-    progress: Callable[[Progress], None] | None = None
-    online: Callable[[Method], Mapping[str, float]] | None = None
-    draw: Callable[[Path, Tensor, Tensor, Tensor], None] | None = None
-
-
-def pretrain(recipe: Recipe, images: ImageSet, out: Path, *, resume: bool = False, hooks: Hooks | None = None) -> Path:
+def pretrain(
+    recipe: Recipe,
+    images: ImageSet,
+    out: Path,
+    *,
+    resume: bool = False,
+    hooks: Hooks | None = None,
+    processes: Processes | None = None,
+) -> Path:
     """Pretrain the recipe's method on `images`, leaving a run in `out`; returns its path.
 
-    Resuming is bit-exact on the same machine, build and thread count, in fp32 without compile.
+    Resuming is bit-exact on the same machine, build and thread count, in fp32 without compile. A recipe with other
+    rates than the run's own (`recipe.RATES`) takes its place, and the manifest says from which step on.
+
+    Parameters
+    ----------
+    processes
+        Those that train together (`ssl_ce.processes.launch`); each of them calls this. None: this one alone.
 
     Raises
     ------
     UserError
-        If `out` holds something else, the data do not fit the recipe, or a resumed run's data changed.
+        If `out` holds something else, another process trains there, the data do not fit the recipe, a batch does not
+        divide among the processes, or a resumed run's data changed.
     Stopped
         On SIGINT or SIGTERM, after saving.
     MachineError
-        On a loss that is not finite or a full disk; the last good checkpoint stays.
+        On a loss that is not finite, too little memory (`MemoryFullError`) or a full disk; the last good checkpoint
+        stays.
     """
+    if processes is None:
+        device = choose_device(recipe.device)
+        processes = alone(device, choose_precision(recipe, device))
     run = RunDirectory(out)
+    together = processes
+    training = processes.together(lambda: _prepare(recipe, images, run, hooks or Hooks(), together))
+    if not resume:
+        processes.on_main(run.check_free)
+    with ExitStack() as stack:
+        processes.on_main(lambda: stack.enter_context(run.alone()))
+        stack.enter_context(deterministic(processes.device))
+        if processes.device.type == "cpu":
+            stack.enter_context(kept_memory())
+        if not resume:
+            processes.on_main(training.begin)
+        return training.go()
+
+
+def _prepare(recipe: Recipe, images: ImageSet, run: RunDirectory, hooks: Hooks, processes: Processes) -> _Training:
     recipe = for_images(recipe, images)
     method = build_method(recipe.method, recipe.seed)
-    device = choose_device(recipe.device)
-    size = _crop_size(method, images)
+    size = crop_size(method, images)
     images, kept_apart = hold_out(images, recipe.data.held_out, recipe.seed)
-    held_out = None if kept_apart is None else HeldOut(kept_apart, size, recipe.seed, device)
+    held_out = None if kept_apart is None else HeldOut(kept_apart, size, recipe.seed, processes.device)
     feed = Feed(
         images,
         size=size,
         batch_size=recipe.optim.batch_size,
         flip=recipe.data.flip,
         seed=recipe.seed,
-        device=device,
+        device=processes.device,
+        rank=processes.rank,
+        processes=processes.count,
     )
-    total = recipe.optim.steps or (recipe.optim.epochs or 0) * feed.steps_per_epoch
-    if not resume:
-        run.begin(recipe, method.networks["encoder"])
-    with deterministic(device):
-        return _Training(recipe, method, run, feed, held_out, device, total, hooks or Hooks()).go()
+    return _Training(recipe, method, run, feed, held_out, hooks, processes)
 
 
 class _Training:
@@ -112,201 +114,157 @@ class _Training:
         run: RunDirectory,
         feed: Feed,
         held_out: HeldOut | None,
-        device: torch.device,
-        total: int,
         hooks: Hooks,
+        processes: Processes,
     ) -> None:
         self.recipe, self.method, self.run, self.feed, self.held_out = recipe, method, run, feed, held_out
-        self.device, self.total, self.hooks = device, total, hooks
-        # The plain modules: what is saved and judged. The loop runs Fabric's wrappers of the same parameters.
-        self.plain: dict[str, nn.Module] = dict(method.networks)
+        self.hooks, self.processes = hooks, processes
+        self.total: int = recipe.optim.steps or (recipe.optim.epochs or 0) * feed.steps_per_epoch
         self.step = 0
         self.started, self.seconds_before = 0.0, 0.0
         self.saved_step = -1
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
-        self.optimizers: dict[str, Optimizer] = {}
+        self.log: Log | None = None  # rank 0 has one
+        self.changes: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Write what a run has before its first step."""
+        self.run.begin(self.recipe, self.method.networks["encoder"])
 
     def go(self) -> Path:
-        self._set_up()
+        """Train to the end."""
+        self.processes.together(self._set_up)
         self.started, first = time.perf_counter(), self.step
-        # Before the first checkpoint nothing is kept, not even what was seen before the first step.
-        log = Log(self.run.path, self.saved_step, self.recipe.log.tensorboard)
+        self.processes.on_main(self._open_files)
         try:
             with stop_signals() as stop:
                 if self.step == 0:
-                    self._look_at_held_out(log)
+                    self.looks.before_the_first()
                 for batch in self.feed.batches(self.step, self.total):
-                    self._train_step(batch)
+                    factor = schedule_factor(self.step, self.total, self.recipe.optim)
+                    self._accumulate(self.players.step(batch, factor))
                     self.step += 1
-                    self._report(log, first)
-                    self._occasionally(batch, log)
-                    if stop:
+                    self._report(first)
+                    self._occasionally(batch)
+                    (number,) = self.processes.highest(stop[0] if stop else 0)
+                    if number:
                         self._save()
-                        raise Stopped(
-                            f"Stopped by {signal.Signals(stop[0]).name} at step {self.step} of {self.total}, "
-                            "after saving. "
-                            f"Go on with: ce pretrain --resume {self.run.path}"
-                        )
+                        self.processes.fail(self._ending.stopped(number))
             self._save()
         except DiskFullError as error:
-            raise MachineError(
-                f"The disk is full at step {self.step} of {self.total}. {self._kept()}. "
-                f"Free some space and go on with: ce pretrain --resume {self.run.path}"
-            ) from error
+            raise self._ending.disk_full() from error
+        except DataLostError as error:
+            if self.processes.count == 1:  # the others wait for gradients
+                self._save()
+            raise self._ending.data_lost(error) from error
         except Exception as error:
+            if self.processes.lost(error):
+                self.processes.fail(self._ending.without_another())
+            if is_out_of_memory(error):
+                raise self._ending.memory_full() from error
             if self.recipe.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise MachineError(
-                    "torch.compile does not work on this machine (it needs a C++ compiler that torch supports). "
-                    f"Go on without it: ce pretrain ... --set compile=false --out another than {self.run.path}."
-                ) from error
+                raise self._ending.not_compiled() from error
             raise
         finally:
-            log.close()
+            if self.log is not None:
+                self.log.close()
         return self.run.path
 
     def _set_up(self) -> None:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the manifest says
-        precision = choose_precision(self.recipe, self.device)
-        fabric: Any = Fabric(
-            accelerator=self.device.type,
-            devices=1,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-        )
         state = self.run.load()
+        try:
+            self._take_up(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if state is None or is_out_of_memory(error):
+                raise
+            raise self.run.damaged(error) from error
+
+    def _take_up(self, state: dict[str, Any] | None) -> None:
+        if not self.processes.same(-1 if state is None else int(state["step"]), self.feed.images.fingerprint):
+            raise UserError(
+                f"The processes do not see the same images, or not the same {self.run.path}. "
+                "Both must lie where every machine reads them."
+            )
+        if state is not None and state["data_fingerprint"] != self.feed.images.fingerprint:
+            raise UserError(
+                f"The images of {self.recipe.data.source} are not those that {self.run.path} was trained on. "
+                "Restore them, or start a new run with another --out."
+            )
+        self.players = Players(self.method, self.recipe, self.processes, state)
+        self.looks = Looks(
+            self.method, self.players, self.recipe.log, self.hooks, self.held_out, self._add_to_log, self.run.path
+        )
         if state is not None:
-            for name, network in self.plain.items():
-                network.load_state_dict(state["networks"][name])
-        for name, network in self.plain.items():
-            # A CPU convolves 1.4 to 4 times as fast in this layout.
-            network.train().to(memory_format=torch.channels_last)
-            compiled = torch.compile(network) if self.recipe.compile else network
-            self.method.networks[name] = fabric.setup_module(compiled)
-        self.optimizers = make_optimizers(self.method, self.recipe.optim)
-        self.fabric = fabric
-        self.wrapped = {player: fabric.setup_optimizers(optimizer) for player, optimizer in self.optimizers.items()}
-        if state is not None:
-            if state["data_fingerprint"] != self.feed.images.fingerprint:
-                raise UserError(
-                    f"The images of {self.recipe.data.source} are not those that {self.run.path} was trained on. "
-                    "Restore them, or start a new run with another --out."
-                )
-            for player, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][player])
             self.step, self.seconds_before = int(state["step"]), float(state["seconds"])
-            self.sums = {key: value.to(self.device) for key, value in state["sums"].items()}
+            self.sums = {key: value.to(self.processes.device) for key, value in state["sums"].items()}
             self.summed = int(state["summed"])
             self.saved_step = self.step
 
-    def _train_step(self, batch: Batch) -> None:
-        factor = schedule_factor(self.step, self.total, self.recipe.optim)
-        with torch.no_grad():
-            inputs = self.method.prepare(batch)
-        self._train_only(self.plain)
-        outputs = self.method.forward(inputs)
-        for player, names in self.method.players.items():
-            self._train_only(names)
-            optimizer = self.optimizers[player]
-            set_rate(optimizer, factor)
-            loss, logs = self.method.loss(player, outputs)
-            self.wrapped[player].zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
-            if self.recipe.optim.clip_norm is not None:
-                parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-                torch.nn.utils.clip_grad_norm_(parameters, self.recipe.optim.clip_norm)
-            self.wrapped[player].step()
-            self._accumulate({f"{player}_loss": loss.detach(), **logs})
+    def _open_files(self) -> None:
+        self.changes = self.run.change(self.recipe, max(0, self.saved_step))
+        # Before the first checkpoint nothing is kept, not even what was seen before the first step.
+        self.log = Log(self.run.path, self.saved_step, self.recipe.log.tensorboard)
+
+    def _add_to_log(self, step: int, values: Mapping[str, float]) -> None:
+        if self.log is not None:
+            self.log.add(step, values)
+
+    def _accumulate(self, values: dict[str, Tensor]) -> None:
+        for key, value in values.items():
+            self.sums[key] = self.sums[key] + value if key in self.sums else value.clone()
         self.summed += 1
 
-    def _train_only(self, names: Container[str]) -> None:
-        for name, network in self.plain.items():
-            network.requires_grad_(name in names)
-
-    def _accumulate(self, values: Mapping[str, Tensor]) -> None:
-        for key, value in values.items():
-            self.sums[key] = self.sums[key] + value.float() if key in self.sums else value.float().clone()
-
-    def _report(self, log: Log, first: int) -> None:
+    def _report(self, first: int) -> None:
         rate = (self.step - first) * self.feed.batch_size / (time.perf_counter() - self.started)
         numbers: dict[str, float] = {}
         due = self.step % self.recipe.log.every == 0 or self.step == self.total
         # A CPU has each loss at hand; on a GPU looking at every step would make it wait.
-        if due or self.device.type == "cpu":
+        if due or self.processes.device.type == "cpu":
             numbers = {key: value.item() / self.summed for key, value in self.sums.items()}
             self._refuse_non_finite(numbers)
         if due:
-            rates = {f"lr_{player}": optimizer.param_groups[0]["lr"] for player, optimizer in self.optimizers.items()}
+            optimizers = self.players.optimizers.items()
+            rates = {f"lr_{player}": optimizer.param_groups[0]["lr"] for player, optimizer in optimizers}
             epoch = self.step / self.feed.steps_per_epoch
-            log.add(self.step, {"epoch": epoch, **numbers, **rates, "images_per_second": rate})
+            self._add_to_log(self.step, {"epoch": epoch, **numbers, **rates, "images_per_second": rate})
             self.sums, self.summed = {}, 0
-        if self.hooks.progress is not None:
+        if self.processes.main and self.hooks.progress is not None:
             self.hooks.progress(Progress(self.step, self.total, rate, numbers))
 
-    def _refuse_non_finite(self, numbers: Mapping[str, float]) -> None:
+    def _refuse_non_finite(self, numbers: dict[str, float]) -> None:
         wrong = [key for key, value in numbers.items() if value != value or value in (float("inf"), float("-inf"))]
         if wrong:
-            raise self._non_finite(f"{wrong[0]} is not finite")
+            self.processes.fail(self._ending.non_finite(f"{wrong[0]} is not finite"))
 
-    def _non_finite(self, what: str) -> MachineError:
-        return MachineError(
-            f"At step {self.step}, {what}: the training diverged. {self._kept()}. "
-            "Start anew with a smaller --set optim.lr, or --set optim.clip_norm=1."
-        )
+    @property
+    def _ending(self) -> Ending:
+        on_gpu = self.processes.device.type != "cpu"
+        return Ending(self.recipe, self.run.path, self.step, self.total, self.saved_step, on_gpu)
 
-    def _kept(self) -> str:
-        saved = f"The checkpoint of step {self.saved_step} is kept" if self.saved_step >= 0 else "Nothing was saved yet"
-        return f"{saved} in {self.run.path}"
-
-    def _occasionally(self, batch: Batch, log: Log) -> None:
-        settings, last = self.recipe.log, self.step == self.total
-        if self.hooks.online is not None and settings.online_every and (self.step % settings.online_every == 0 or last):
-            with self._evaluating():
-                log.add(self.step, self.hooks.online(self.method))
-        if settings.held_out_every and (self.step % settings.held_out_every == 0 or last):
-            self._look_at_held_out(log)
-        if self.hooks.draw is not None and settings.samples_every and (self.step % settings.samples_every == 0 or last):
-            self._draw(batch)
-        if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and not last:
+    def _occasionally(self, batch: Batch) -> None:
+        last = self.step == self.total
+        self.looks.after(self.step, batch, last)
+        every = self.recipe.log.checkpoint_every
+        if every and self.step % every == 0 and not last:
             self._save()
 
-    def _look_at_held_out(self, log: Log) -> None:
-        if self.held_out is not None and self.recipe.log.held_out_every:
-            with self._evaluating():
-                log.add(self.step, self.held_out.numbers(self.method))
-
-    def _draw(self, batch: Batch) -> None:
-        if "fill" not in self.method.capabilities or self.hooks.draw is None:
-            return
-        few = Batch(batch.images[:8], batch.indices[:8], batch.seed, batch.epoch)
-        with self._evaluating():
-            holes = self.method.prepare(few)["holes"]
-            filled = self.method.fill(few.images, holes)
-        path = self.run.path / "samples" / f"step-{self.step:07d}.png"
-        self.hooks.draw(path, few.images.cpu(), holes.cpu(), filled.cpu())
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Plain networks in evaluation mode, and back."""
-        wrapped = dict(self.method.networks)
-        self.method.networks.update(self.plain)
-        for network in self.plain.values():
-            network.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.method.networks.update(wrapped)
-            for network in self.plain.values():
-                network.train()
-
     def _save(self) -> None:
-        if not all_finite(self.plain):
-            raise self._non_finite("a weight is not finite")
+        self.players.gather()
+        optimizers = self.players.optimizer_states()
+        self.processes.on_main(lambda: self._write(optimizers))
+        self.saved_step = self.step
+
+    def _write(self, optimizers: dict[str, Any]) -> None:
+        if not all_finite(self.players.plain):
+            raise self._ending.non_finite("a weight is not finite")
+        if not all(bool(torch.isfinite(value)) for value in self.sums.values()):
+            raise self._ending.non_finite("a loss was not finite")
         seconds = self.seconds_before + time.perf_counter() - self.started
         self.run.save(
-            self.plain,
+            self.players.plain,
             {
-                "optimizers": {player: optimizer.state_dict() for player, optimizer in self.optimizers.items()},
+                "optimizers": optimizers,
                 "step": self.step,
                 "seconds": seconds,
                 "sums": {key: value.cpu() for key, value in self.sums.items()},
@@ -323,19 +281,10 @@ class _Training:
                 "images_seen": self.step * self.feed.batch_size,
                 "seconds": round(seconds, 3),
                 "peak_memory_mb": round(peak_memory_mb(), 1),
-                "precision": choose_precision(self.recipe, self.device),
+                "precision": choose_precision(self.recipe, self.processes.device),
                 "data": self.feed.describe(),
-                **describe_machine(str(self.device)),
+                **({"changes": self.changes} if self.changes else {}),
+                **self.processes.describe(),
+                **describe_machine(str(self.processes.device)),
             }
         )
-
-
-def _crop_size(method: Method, images: ImageSet) -> int:
-    size = method.encoder.input.size
-    if images.size is None or min(images.size) < size:
-        packed = "not packed" if images.size is None else f"packed at {images.size[0]} x {images.size[1]}"
-        raise UserError(
-            f"The recipe trains on {size} x {size} pixels and the images are {packed}. "
-            f"Pack them at {size} or more (ce data pack REF --size {size} --out FILE)."
-        )
-    return size

@@ -43,7 +43,8 @@ def _make_optimizer(method: Method, player: str, config: OptimConfig) -> Optimiz
     ]
     rate = config.players[player].lr if player in config.players else config.lr
     group = [{"params": parameters, "base_lr": rate}]
+    # Fused: one pass over parameters, gradients and moments instead of one for each operation.
     if config.optimizer == "sgd":
-        return SGD(group, lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+        return SGD(group, lr=rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
     kind = Adam if config.optimizer == "adam" else AdamW
-    return kind(group, lr=rate, betas=config.betas, weight_decay=config.weight_decay)
+    return kind(group, lr=rate, betas=config.betas, weight_decay=config.weight_decay, fused=True)

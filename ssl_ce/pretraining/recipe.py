@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.methods.saved import parse_method
-from ssl_ce.settings import Settings, override, parse, read_yaml
+from ssl_ce.settings import Precision, Settings, override, parse, read_yaml
 
 
 class DataConfig(Settings):
@@ -71,6 +71,10 @@ class OptimConfig(Settings):
         return self
 
 
+RATES = ("lr", "players", "clip_norm")
+"""What a run may go on with otherwise than it was begun, of `optim`: how far it moves, not what it learns from."""
+
+
 class LogConfig(Settings):
     """How often, in steps, something is logged, saved or drawn. 0 turns it off (a checkpoint at the end remains)."""
 
@@ -92,8 +96,12 @@ class Recipe(Settings):
     log: LogConfig = LogConfig()
     seed: NonNegativeInt = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     compile: bool = False
+
+    def with_batch(self, size: int) -> Recipe:
+        """The same with another `optim.batch_size`."""
+        return self.model_copy(update={"optim": self.optim.model_copy(update={"batch_size": size})})
 
 
 def builtin_recipes() -> dict[str, str]:

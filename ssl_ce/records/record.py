@@ -31,7 +31,7 @@ class Metric(Settings):
     """
 
     # The PSNR of an exact fill is infinite, and must be read back as that.
-    model_config = ConfigDict(ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings", allow_inf_nan=True)
 
     value: float
     low: float | None = None
@@ -87,6 +87,8 @@ class Record(Settings):
         What else is to be said about how the result came about: whose implementation a metric is, how masks were
         matched, which images were left out.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     id: str
     cell: str

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,11 @@ from pydantic import ValidationError
 
 from ssl_ce.errors import UserError
 from ssl_ce.files import atomic_write, explain
+from ssl_ce.garbage import uncollected
 from ssl_ce.records.record import Record
+
+# Numbers of all outcomes of one record: thirty of a million images.
+_MOST_BYTES = 1 << 28
 
 
 class RecordStore:
@@ -75,6 +79,13 @@ class RecordStore:
         UserError
             If a line is not a record (file and line number are named), or the file cannot be read.
         """
+        with uncollected():
+            records = self._parsed()
+        if not with_outcomes:
+            return list(records.values())
+        return [record.model_copy(update={"outcomes": self._lists(record.id)}) for record in records.values()]
+
+    def _parsed(self) -> dict[str, Record]:
         records: dict[str, Record] = {}
         lines = self._read().split(b"\n")
         # Every whole line ends in a newline, so what follows the last one is empty or torn.
@@ -91,9 +102,7 @@ class RecordStore:
                     f"Line {number} of {self.path} is no record: {_first_problem(error)}. Delete that line."
                 ) from error
             records[record.id] = record
-        if not with_outcomes:
-            return list(records.values())
-        return [record.model_copy(update={"outcomes": self._lists(record.id)}) for record in records.values()]
+        return records
 
     def cells(self) -> set[str]:
         """The cells that have a record."""
@@ -118,10 +127,12 @@ class RecordStore:
         path = self._outcomes_path(record_id)
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files if names is None or name in names}
+                if sum(member.file_size for member in arrays.zip.infolist()) > _MOST_BYTES:
+                    raise ValueError("its archive becomes larger than outcomes ever are")
+                return {name: _numbers(arrays[name]) for name in arrays.files if names is None or name in names}
         except FileNotFoundError as error:
             raise UserError(f"No outcomes are kept for the record '{record_id}' in {self.folder}.") from error
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
+        except Exception as error:  # a damaged file can raise nearly anything inside NumPy
             raise UserError(f"{path} cannot be read ({error}). Delete it and run its cell again.") from error
 
     def _lists(self, record_id: str) -> dict[str, list[float]] | None:
@@ -143,6 +154,13 @@ class RecordStore:
             return b""
         except OSError as error:
             raise UserError(f"Cannot read {self.path}: {error.strerror}.") from error
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    """`values` if they are real numbers in a row. Raises `ValueError` for others."""
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise ValueError("its arrays are no rows of numbers")
+    return values.astype(np.float64)
 
 
 def _append_line(file: FileIO, line: bytes) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import atomic_write
-from ssl_ce.pretraining.logs import read_log
+from ssl_ce.pretraining.logs import damaged, read_log
 
 Curve = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -46,7 +46,10 @@ def read_curves(run: Path) -> dict[str, Curve]:
     rows = read_log(path)
     curves = {}
     for name in (name for name in (rows[0] if rows else {}) if name != "step"):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        try:
+            points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        except (ValueError, TypeError) as error:
+            raise damaged(path, error) from error
         curves[name] = (
             np.array([step for step, _ in points], dtype=np.int64),
             np.array([value for _, value in points], dtype=np.float64),
@@ -55,8 +58,11 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def losses_of(run: Path) -> list[str]:
-    """The losses that `run` logged: on what it trained on, and on held-out images."""
-    return [name for name in read_curves(run) if name.endswith("_loss")]
+    """The losses that `run` logged: on what it trained on, and on held-out images. `UserError` if it logged none."""
+    found = [name for name in read_curves(run) if name and name.endswith("_loss")]
+    if not found:
+        raise UserError(f"{run / 'log.csv'} holds no losses. Say what to draw with --quantity, or train further.")
+    return found
 
 
 def quantity_name(quantity: str) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -127,12 +128,13 @@ class Table:
     def cell(self, record: Record, metric: str) -> tuple[str, str]:
         """A metric of one record as texts, the value and its interval: ("91.4", "[88.9, 93.8]")."""
         found = record.metrics.get(metric)
-        if found is None or math.isnan(found.value):
-            return MISSING, ""
-        value = self.show(metric, found.value)
-        if found.low is None or found.high is None:
-            return value, ""
-        return value, f"[{self.show(metric, found.low)}, {self.show(metric, found.high)}]"
+        if found is None or found.low is None or found.high is None or math.isnan(found.value):
+            return self._value(record, metric), ""
+        return self._value(record, metric), f"[{self.show(metric, found.low)}, {self.show(metric, found.high)}]"
+
+    def _value(self, record: Record, metric: str) -> str:
+        found = record.metrics.get(metric)
+        return MISSING if found is None else self.show(metric, found.value)
 
     def rank(self, record: Record, metric: str) -> Literal["best", "second"] | None:
         """Whether no row shows a better value, or, `with_second`, only the best does. What looks equal is equally good.
@@ -140,7 +142,7 @@ class Table:
         One row has no best, and two have no second.
         """
         best, second = self._best[metric]
-        value = self.cell(record, metric)[0]
+        value = self._value(record, metric)
         if len(self.records) > 1 and value == best:
             return "best"
         return "second" if self.with_second and len(self.records) > 2 and value == second else None
@@ -160,8 +162,8 @@ class Table:
         for metric in self.metrics:
             there = [record for record in self.records if not math.isnan(_goodness(record.metrics.get(metric)))]
             ranked = sorted(there, key=lambda record: _goodness(record.metrics.get(metric)), reverse=True)
-            shown = [*dict.fromkeys(self.cell(record, metric)[0] for record in ranked), None, None]
-            found[metric] = shown[0], shown[1]
+            shown = (value for value, _ in groupby(self._value(record, metric) for record in ranked))
+            found[metric] = next(shown, None), next(shown, None)
         return found
 
 

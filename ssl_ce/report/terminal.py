@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from ssl_ce.records.record import Record
 from ssl_ce.report.layout import Table, arrange
+from ssl_ce.report.terminal_grid import Cell, Grid
 from ssl_ce.report.verdicts import STAR, Comparisons
 
 _BEST = {"best": "bold green", "second": "underline", None: ""}
@@ -34,7 +32,7 @@ def print_tables(tables: Iterable[Table], console: Console, *, everything: bool 
         console.print(("\n" if number else "") + table.heading, style="bold", markup=False, highlight=False)
         for block in blocks:
             for grid in _grids(table, block, console):
-                console.print(grid)
+                grid.print(console)
         _say(console, table.caption)
         if table.compared is not None:
             _print_comparisons(table.compared, console)
@@ -48,7 +46,7 @@ def _print_comparisons(compared: Comparisons, console: Console) -> None:
     if not compared.listed:
         return
     if compared.rows:
-        console.print(_comparison_grid(compared))
+        _comparison_grid(compared).print(console)
     for note in compared.notes:
         _say(console, note)
 
@@ -57,12 +55,11 @@ def _say(console: Console, line: str) -> None:
     console.print(line, style="dim", markup=False, highlight=False)
 
 
-def _grids(table: Table, metrics: Sequence[str], console: Console) -> list[RichTable]:
+def _grids(table: Table, metrics: Sequence[str], console: Console) -> list[Grid]:
     """One grid of all `metrics` if the console is wide enough, else several of fewer columns."""
-    unbounded = console.options.update(max_width=10_000)
-    for separator in (" ", "\n"):
-        grid = _grid(table, metrics, separator)
-        if console.measure(grid, options=unbounded).maximum <= console.width:
+    for stacked in (False, True):
+        grid = _grid(table, metrics, stacked=stacked)
+        if grid.width <= console.width:
             return [grid]
     if len(metrics) == 1:
         return [grid]
@@ -70,30 +67,27 @@ def _grids(table: Table, metrics: Sequence[str], console: Console) -> list[RichT
     return _grids(table, metrics[:half], console) + _grids(table, metrics[half:], console)
 
 
-def _grid(table: Table, metrics: Sequence[str], separator: str) -> RichTable:
-    grid = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("subject", overflow="fold")
-    for head in (*table.extras, *map(table.column, metrics)):
-        # Where intervals stand below values, units stand below names.
-        grid.add_column(Text(head.replace(" (", f"{separator}(")), justify="right")
+def _grid(table: Table, metrics: Sequence[str], *, stacked: bool) -> Grid:
+    """Where intervals stand below values, units stand below names."""
+    names = [name.partition(" (") for name in map(table.column, metrics)]
+    heads: list[Cell] = [(("subject", ""),), *(((extra, ""),) for extra in table.extras)]
+    heads += [((name, ""), (f"({unit}", "")) if unit else ((name, ""),) for name, _, unit in names]
+    rows = []
     for record in table.records:
-        cells = [Text(record.subject.name), *map(Text, table.extras_of(record))]
+        cells: list[Cell] = [((record.subject.name, ""),), *(((extra, ""),) for extra in table.extras_of(record))]
         for metric in metrics:
             value, interval = table.cell(record, metric)
-            shown = Text(value, style=_BEST[table.rank(record, metric)])
-            shown += Text(STAR * table.is_marked(record, metric))
-            cells.append(shown + Text(separator + interval, style="dim") if interval else shown)
-        grid.add_row(*cells)
-    return grid
+            shown = (value + STAR * table.is_marked(record, metric), _BEST[table.rank(record, metric)])
+            cells.append((shown, (interval, "dim")) if interval else (shown,))
+        rows.append(cells)
+    return Grid(heads, rows, stacked)
 
 
-def _comparison_grid(compared: Comparisons) -> RichTable:
-    grid = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(compared.heads):
-        grid.add_column(head, justify="right" if number else "left", overflow="fold")
+def _comparison_grid(compared: Comparisons) -> Grid:
+    p = compared.heads.index("p (Holm)") - 1
+    rows = []
     for line in compared.lines():
-        cells = [Text(text) for text in line.cells]
-        if line.significant:
-            cells[compared.heads.index("p (Holm)") - 1].stylize("bold green")
-        grid.add_row(Text(f"{line.subject} − {line.baseline}"), *cells)
-    return grid
+        styles = ["bold green" if line.significant and place == p else "" for place in range(len(line.cells))]
+        cells = [((text, style),) for text, style in zip(line.cells, styles, strict=True)]
+        rows.append([((f"{line.subject} − {line.baseline}", ""),), *cells])
+    return Grid([((head, ""),) for head in compared.heads], rows)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ssl_ce.errors import Stopped, UserError
 from ssl_ce.files import write_text
+from ssl_ce.locks import alone
 from ssl_ce.pretraining.conditions import stop_signals
 from ssl_ce.records.store import RecordStore
 from ssl_ce.suites.cells import Cell, EvaluationCell, Plan
@@ -96,18 +96,14 @@ def finish(plan: Plan, outcomes: dict[str, Outcome]) -> Finished:
     return Finished(findings, sheets, beside, failures(plan, outcomes), paths)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> AbstractContextManager[None]:
     """Nobody else runs a suite into `folder` meanwhile: two would begin the same cells."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another ce benchmark is at work in {folder}. Wait for it, or take other --results and --runs."
-            ) from error
-        yield
+    return alone(
+        folder,
+        lambda who: (
+            f"Another ce benchmark is at work in {folder} ({who}). Wait for it, or take other --results and --runs."
+        ),
+    )
 
 
 def _is_free(cell: Cell) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl_ce.data import DataOptions
 from ssl_ce.evaluators.opening import Role
 from ssl_ce.pretraining.recipe import Recipe
-from ssl_ce.suites.suite import Suite
+from ssl_ce.suites.suite import Resources, Suite
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class PretrainCell:
         The key of its entry in the suite's file.
     needs
         Keys of the cells that must be done before.
+    resources
+        What it takes of a node.
     """
 
     name: str
@@ -52,6 +54,7 @@ class PretrainCell:
     fingerprint: str
     entry_name: str
     needs: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def key(self) -> str:
@@ -62,6 +65,11 @@ class PretrainCell:
     def label(self) -> str:
         """What people are shown."""
         return f"pretrain {self.key}"
+
+    @property
+    def device(self) -> str:
+        """Where its networks run: "auto", "cpu" or "cuda"."""
+        return self.recipe.device
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,8 @@ class EvaluationCell:
         How many images are judged.
     needs
         Keys of the cells that must be done before.
+    resources
+        What it takes of a node.
     """
 
     entry: int
@@ -107,6 +117,7 @@ class EvaluationCell:
     run_seed: int | None = None
     floor: bool = False
     needs: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def key(self) -> str:

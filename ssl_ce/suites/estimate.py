@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ssl_ce.devices import choose_device
+from ssl_ce.errors import is_out_of_memory
 from ssl_ce.methods.base import Batch
 from ssl_ce.methods.saved import build_method
 from ssl_ce.pretraining.conditions import choose_precision
@@ -68,7 +69,7 @@ def try_step(recipe: Recipe) -> float:
     try:
         return _try_step(recipe)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+        if not is_out_of_memory(error):
             raise
         return 0.0
 

@@ -136,6 +136,7 @@ class _Planner:
             run_seed=None if made_of is None else made_of.seed,
             floor=floor,
             needs=() if made_of is None else (made_of.key,),
+            resources=entry.resources.over(self.suite.resources),
         )
         if known is None:
             self.cells[key] = cell

@@ -34,6 +34,8 @@ class Outcome:
         The traceback of an error that nobody foresaw.
     spoilt
         What went wrong may go on in this process (no memory, a device that failed): it is not to be used again.
+    died
+        The process that ran it is gone, and gave no answer.
     """
 
     status: Literal["done", "failed", "stopped"]
@@ -41,6 +43,7 @@ class Outcome:
     trace: str = ""
     seconds: float = 0.0
     spoilt: bool = False
+    died: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,13 @@ class LocalExecutor:
     ----------
     jobs
         How many cells run at a time.
+    threads
+        Of each process; None: its share of the cores.
     """
 
-    def __init__(self, jobs: int = 1) -> None:
+    def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
         self.slots = jobs
-        self._threads = max(1, cores() // jobs)
+        self._threads = threads or max(1, cores() // jobs)
         self._pool = ThreadPoolExecutor(jobs, "slot")
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -139,7 +144,8 @@ class LocalExecutor:
             if outcome is not None and outcome.spoilt:
                 worker.close()
         if outcome is None:
-            return Outcome("stopped") if self._stopping else Outcome("failed", _death(worker.process.exitcode, cell))
+            died = Outcome("failed", _death(worker.process.exitcode, cell), died=True)
+            return Outcome("stopped") if self._stopping else died
         return outcome
 
 
@@ -196,4 +202,6 @@ def _death(code: int | None, cell: Cell) -> str:
         return f"its process ended without an answer (exit code {code})"
     if -code == signal.SIGKILL:
         return f"its process was killed (signal 9), probably for want of memory. {memory_advice(cell)}"
+    if -code == signal.SIGBUS:
+        return "its process was ended by SIGBUS: a file that it reads in place was cut off, or the disk failed"
     return f"its process was ended by {signal.Signals(-code).name} (signal {-code})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -9,7 +10,10 @@ from typing import Any
 
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.suites.filling import fill
-from ssl_ce.suites.suite import RESERVED, PretrainEntry, Suite
+from ssl_ce.suites.suite import RESERVED, PretrainEntry, Resources, Suite
+
+# What is listed, hashed and kept track of cell by cell; nobody has the machines for more.
+_MOST_CELLS = 10_000
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Pretraining:
         Settings of the recipe under dotted keys, in the order in which they are made.
     variables
         What "{...}" means in the evaluations of it.
+    resources
+        What it takes of a node.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Pretraining:
     recipe: str
     settings: Mapping[str, Any]
     variables: Mapping[str, Any]
+    resources: Resources
 
 
 def expand(suite: Suite) -> list[Pretraining]:
@@ -44,8 +51,12 @@ def expand(suite: Suite) -> list[Pretraining]:
         If an entry extends itself or what is not there, a "{name}" is unknown, or two have one name.
     """
     found: dict[str, Pretraining] = {}
-    for key in suite.pretrain:
-        for pretraining in _matrix(suite, key, _inherited(suite, key)):
+    entries = {key: _inherited(suite, key) for key in suite.pretrain}
+    cells = len(suite.seeds) * sum(math.prod(map(len, entry.over.values())) for entry in entries.values())
+    if cells > _MOST_CELLS:
+        raise UserError(f"Suite {suite.name} asks for {cells:,} pretrainings; {_MOST_CELLS:,} are the most it can.")
+    for key, entry in entries.items():
+        for pretraining in _matrix(suite, key, entry):
             if pretraining.name in found:
                 raise UserError(
                     f"In suite {suite.name}: duplicate cell: two pretrainings are called '{pretraining.name}'. "
@@ -74,6 +85,7 @@ def _inherited(suite: Suite, key: str) -> PretrainEntry:
                 "settings": _after(merged.settings, entry.settings),
                 "tap": entry.tap or merged.tap,
                 "with": {**merged.variables, **entry.variables},
+                "resources": entry.resources.over(merged.resources),
             }
         )
     return merged
@@ -104,7 +116,8 @@ def _matrix(suite: Suite, key: str, entry: PretrainEntry) -> Iterator[Pretrainin
         if "seed" in {**suite.settings, **entry.settings}:
             raise UserError(f"In {where}: 'seed' is not among the settings; name the seeds under 'seeds'.")
         settings = fill(_after(suite.settings, entry.settings), {**variables, "name": name}, f"{where}, settings")
-        yield Pretraining(name, key, str(fill(entry.recipe, axes, f"{where}, recipe")), settings, variables)
+        recipe = str(fill(entry.recipe, axes, f"{where}, recipe"))
+        yield Pretraining(name, key, recipe, settings, variables, entry.resources.over(suite.resources))
 
 
 def _is_plain(name: str) -> bool:

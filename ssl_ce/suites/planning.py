@@ -108,6 +108,7 @@ def _pretrain_cell(
         options=replace(options, progress=False),
         fingerprint=trained_on.fingerprint,
         entry_name=pretraining.entry,
+        resources=pretraining.resources,
     )
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.imageset import ImageSet
-from ssl_ce.data.packing import PackedImages
 from ssl_ce.evaluators.online import online_knn
-from ssl_ce.pretraining.loop import Hooks, Progress
+from ssl_ce.pretraining.hooks import Hooks, Progress
 from ssl_ce.pretraining.recipe import Recipe
 from ssl_ce.report.grids import fills_grid
 
 
-def open_train_images(recipe: Recipe, options: DataOptions) -> PackedImages:
+def open_train_images(recipe: Recipe, options: DataOptions) -> ImageSet:
     """The recipe's images, in its own geometry; where they lie (`data_root`, ...) is what `options` say.
 
     A packed file keeps its size, unless `options.size` asks for another by name: crops may be smaller than the images.
@@ -28,10 +27,10 @@ def open_train_images(recipe: Recipe, options: DataOptions) -> PackedImages:
     return open_set(settings.source or "", settings.split, own)
 
 
-def hooks_for(recipe: Recipe, images: ImageSet, show: Callable[[Progress], None]) -> Hooks:
-    """Progress to `show`, grids of fills, and the k-NN accuracy while training where there are classes."""
+def hooks_for(recipe: Recipe, images: ImageSet, show: Callable[[Progress], None], warn: Callable[[str], None]) -> Hooks:
+    """Progress to `show`, warnings to `warn`, grids of fills, and the k-NN accuracy while training on classes."""
     online = online_knn(images, recipe.seed) if images.task == "classes" and recipe.log.online_every else None
-    return Hooks(progress=show, online=online, draw=fills_grid)
+    return Hooks(progress=show, online=online, draw=fills_grid, warn=warn)
 
 
 def first_difference(own: Recipe, wanted: Recipe) -> tuple[str, Any, Any] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from ssl_ce.errors import UserError
@@ -13,6 +16,9 @@ from ssl_ce.pretraining.run import RunDirectory
 from ssl_ce.records.record import Record
 from ssl_ce.suites.cells import EvaluationCell, Plan, PretrainCell
 from ssl_ce.suites.running import first_difference
+
+WEIGHTS_NOTE = "weights"
+"""The note of a suite's records that says which files of weights were judged, by their content."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,37 @@ def fresh_records(
 ) -> dict[tuple[tuple[str, str], ...], Record]:
     """{variant: record} of a finished cell, the latest of each; nothing if the cell must be run.
 
-    It must be if a record is missing (an evaluator of fills leaves one for each hole strategy), or if one is older
-    than the weights of the run it speaks of: the run was made again since, under the same name.
+    It must be if a record is missing (an evaluator of fills leaves one for each hole strategy), or speaks of other
+    weights than the run now holds: it was made again since, under the same name. Clocks are only asked of records from
+    before these noted the weights.
     """
-    weights = [source.path / WEIGHTS for source in sources]
-    newest = max((int(path.stat().st_mtime) for path in weights if path.exists()), default=0)
+    weights = [source.path / WEIGHTS for source in sources if (source.path / WEIGHTS).exists()]
+    newest = max((int(path.stat().st_mtime) for path in weights), default=0)
+    hashes = set(hashes_of(weights))
+
+    def is_fresh(record: Record) -> bool:
+        if (judged := record.notes.get(WEIGHTS_NOTE)) is not None:
+            return hashes <= set(judged)
+        return datetime.fromisoformat(record.created).timestamp() >= newest
+
     fresh = {
         tuple(sorted(record.variant.items())): record
         for record in records
-        if record.cell == cell.hash and datetime.fromisoformat(record.created).timestamp() >= newest
+        if record.cell == cell.hash and is_fresh(record)
     }
     strategies = {record.variant.get("holes") for record in fresh.values()}
     return fresh if strategies >= set(cell.config.get("holes") or ()) else {}
+
+
+def hashes_of(files: Iterable[Path]) -> list[str]:
+    """Content hashes of `files`, sorted."""
+    return sorted(_hash_of(path, path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+@lru_cache
+def _hash_of(path: Path, *version: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _of_pretraining(cell: PretrainCell) -> State:

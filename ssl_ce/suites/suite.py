@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from ssl_ce.data.options import Fit
 from ssl_ce.errors import UserError, unknown
@@ -37,6 +37,27 @@ class DataSection(Settings):
         return self
 
 
+class Resources(Settings):
+    """What a cell takes of its node, where an executor shares out nodes: cores, and GPUs.
+
+    `gpus` is a whole number, or a part of one; None is one if the cluster has any and `--device` allows.
+    """
+
+    cpus: PositiveInt = 1
+    gpus: NonNegativeFloat | None = None
+
+    @field_validator("gpus")
+    @classmethod
+    def _parts_of_one_only(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and not value.is_integer():
+            raise ValueError("give a whole number of GPUs, or a part of one")
+        return value
+
+    def over(self, others: Resources) -> Resources:
+        """These, and for what they do not say, the `others`."""
+        return Resources(**{**others.model_dump(exclude_unset=True), **self.model_dump(exclude_unset=True)})
+
+
 class PretrainEntry(Settings):
     """One pretraining, or a matrix of them.
 
@@ -50,6 +71,8 @@ class PretrainEntry(Settings):
         Settings of the recipe, under dotted keys.
     tap, variables
         What "{tap}" and other names mean in the evaluations of this pretraining (`with` in the file).
+    resources
+        What each of its cells takes of a node; so for the other sections.
     """
 
     recipe: str | None = None
@@ -58,6 +81,7 @@ class PretrainEntry(Settings):
     settings: dict[str, Any] = Field(default_factory=dict)
     tap: str | None = None
     variables: dict[str, Any] = Field(default_factory=dict, alias="with")
+    resources: Resources = Resources()
 
 
 class EvaluateEntry(Settings):
@@ -83,6 +107,7 @@ class EvaluateEntry(Settings):
     floors: bool = True
     seed: NonNegativeInt = 0
     data: DataSection | None = None
+    resources: Resources = Resources()
 
     @field_validator("subjects", "runs", mode="before")
     @classmethod
@@ -100,6 +125,7 @@ class Suite(Settings):
     data: DataSection
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     settings: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources = Resources()
     pretrain: dict[str, PretrainEntry] = Field(default_factory=dict)
     evaluate: tuple[EvaluateEntry, ...] = ()
     tables: tuple[PublishedTable, ...] = ()
@@ -125,11 +151,12 @@ def load_suite(reference: str, assignments: Iterable[str] = ()) -> Suite:
     path = find_suite(reference)
     where = f"suite {reference}"
     values = _dotted(read_yaml(path), where)
-    parameters = dict(values.get("parameters") or {})
+    declared = _parameters(values, where)
     for assignment in assignments:
         values = _dotted(_assign(values, assignment), where)
-    _check_parameters(parameters, values.get("parameters") or {}, where)
-    values = {"name": path.stem, **values, "parameters": values.get("parameters") or {}}
+    parameters = _parameters(values, where)
+    _check_parameters(declared, parameters, where)
+    values = {"name": path.stem, **values, "parameters": parameters}
     for section in ("data", "seeds", "settings", "pretrain", "evaluate", "tables", "summary", "reproduces"):
         if section in values:
             values[section] = fill(values[section], values["parameters"], f"{where}, {section}", strict=False)
@@ -158,6 +185,10 @@ def _sections(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             places = [(f"{where}, {section}[{number}]", entry) for number, entry in enumerate(entries)]
             found[section] = tuple(parse(model, _mapping(entry, place), place) for place, entry in places)
     return found
+
+
+def _parameters(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return dict(_mapping(values.get("parameters") or {}, f"{where}, parameters"))
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

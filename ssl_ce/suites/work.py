@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from ssl_ce.devices import choose_device
 from ssl_ce.evaluators import evaluators
 from ssl_ce.evaluators.base import Env
 from ssl_ce.evaluators.judge import judge
-from ssl_ce.pretraining.loop import Progress, pretrain
+from ssl_ce.methods.saved import WEIGHTS
+from ssl_ce.pretraining.hooks import Progress
+from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.run import RunDirectory
+from ssl_ce.records.record import Record
 from ssl_ce.records.store import RecordStore
+from ssl_ce.references import made_of
 from ssl_ce.settings import parse
 from ssl_ce.suites.cells import Cell, EvaluationCell, PretrainCell
 from ssl_ce.suites.evaluations import open_sets
 from ssl_ce.suites.executor import Report
 from ssl_ce.suites.running import hooks_for, open_train_images
+from ssl_ce.suites.status import WEIGHTS_NOTE, hashes_of
 
 # Seconds between two reports: a terminal shows no more, and a pipe is not a log.
 _PAUSE = 0.2
@@ -41,9 +48,14 @@ def _pretrain(cell: PretrainCell, report: Callable[[Report], None]) -> None:
         text = f"{state.images_per_second:,.0f} images/s, {losses}".rstrip(", ")
         report(Report(text, state.step, state.total))
 
+    def warn(message: str) -> None:
+        warnings.warn(f"{cell.label}: {message}", stacklevel=2)
+
     run = RunDirectory(cell.path)
-    run.forget()
-    pretrain(cell.recipe, images, cell.path, resume=run.exists(), hooks=hooks_for(cell.recipe, images, show))
+    with run.alone():
+        run.forget()
+    hooks = hooks_for(cell.recipe, images, show, warn)
+    pretrain(cell.recipe, images, cell.path, resume=run.exists(), hooks=hooks)
 
 
 def _evaluate(cell: EvaluationCell, report: Callable[[Report], None]) -> None:
@@ -51,7 +63,18 @@ def _evaluate(cell: EvaluationCell, report: Callable[[Report], None]) -> None:
     evaluator = evaluator_class(parse(evaluator_class.Config, cell.config, cell.label))
     data = open_sets(evaluator, cell.sets)
     env = Env(seed=cell.seed, device=choose_device(cell.device), say=lambda message: report(Report(message)))
-    judge(evaluator, [cell.reference], data, env, RecordStore(cell.results).append)
+    store, judged = RecordStore(cell.results), hashes_of(_weights_of(cell.reference))
+
+    def append(record: Record) -> None:
+        store.append(record.model_copy(update={"notes": {**record.notes, WEIGHTS_NOTE: judged}}))
+
+    judge(evaluator, [cell.reference], data, env, append)
+
+
+def _weights_of(reference: str) -> list[Path]:
+    """The weights of the runs that a subject is made of."""
+    files = {Path(part.target) / WEIGHTS for part in made_of(reference)}
+    return [path for path in files if path.is_file()]
 
 
 def _calmly(report: Callable[[Report], None]) -> Callable[[Report], None]:

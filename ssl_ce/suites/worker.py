@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ssl_ce.errors import MachineError, SslCeError, Stopped
+from ssl_ce.errors import MachineError, SslCeError, Stopped, is_out_of_memory
 from ssl_ce.manifest import reset_peak_memory
 from ssl_ce.suites.executor import Outcome, Report, memory_advice
 
@@ -33,6 +35,7 @@ def serve(connection: Connection, threads: int) -> None:
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminate)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in _THREADS:
         os.environ[name] = str(fewest(threads, os.environ.get(name, "")))
     with suppress(_Terminated, EOFError, OSError):
@@ -56,7 +59,7 @@ def perform(cell: Cell, report: Callable[[Report], None]) -> Outcome:
     except (_Terminated, Stopped) as stopped:
         outcome = Outcome("stopped", str(stopped))
     except SslCeError as error:
-        outcome = Outcome("failed", str(error))
+        outcome = _unforeseen(error, cell) if is_out_of_memory(error) else Outcome("failed", str(error))
     except Exception as error:
         outcome = _unforeseen(error, cell)
     return Outcome(
@@ -81,18 +84,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _sender(connection: Connection) -> Callable[[Report], None]:
-    alone = False
+def _end_with_parent() -> None:
+    """Save and stop, as if asked to, once the process is gone that waits for the cells; it may have been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
+
+def _sender(connection: Connection) -> Callable[[Report], None]:
     def send(report: Report) -> None:
-        nonlocal alone
-        try:
+        with suppress(OSError):  # whoever waits for this cell is gone, which ends it soon
             connection.send(report)
-        except OSError:
-            # Whoever waits for this cell is gone: save and stop, as if asked to.
-            if not alone:
-                alone = True
-                os.kill(os.getpid(), signal.SIGTERM)
 
     return send
 
@@ -105,9 +108,7 @@ def _release() -> None:
 
 
 def _unforeseen(error: Exception, cell: Cell) -> Outcome:
-    text = str(error).lower()
-    exhausted = ("out of memory", "can't allocate memory", "alloc_failed")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in exhausted)):
+    if is_out_of_memory(error):
         return Outcome("failed", f"ran out of memory. {memory_advice(cell)}", spoilt=True)
     if isinstance(error, OSError):
         from ssl_ce.files import is_full

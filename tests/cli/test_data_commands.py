@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from ssl_ce.cli.data import data, data_options, make_data_options
+from ssl_ce.cli.data import data
+from ssl_ce.cli.image_options import data_options, make_data_options
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.errors import UserError
 

@@ -108,7 +108,8 @@ def test_a_terminated_command_leaves_no_half_written_file(ce, tmp_path, monkeypa
     monkeypatch.setattr("ssl_ce.cli.listing.recipe_entries", terminated)
     before = signal.getsignal(signal.SIGTERM)
     answer = ce("list recipes")
-    assert (answer.code, answer.err) == (128 + signal.SIGTERM, "Terminated; what was already written is whole.\n")
+    said = "Stopped by SIGTERM; what was already written is whole. Run the same command again.\n"
+    assert (answer.code, answer.err) == (75, said)
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -137,3 +138,26 @@ def test_a_reader_who_leaves_is_no_error():
     assert process.wait(30) == 141
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+_LEAVING = """
+import atexit, sys, threading
+import ssl_ce.cli as cli
+atexit.register(lambda: print("registered"))
+def main():
+    import torch
+    print("printed")
+    if {waited_for}:
+        threading.Thread(target=lambda: (threading.Event().wait(0.3), print("waited for"))).start()
+    sys.exit({code})
+cli.main = main
+cli.run()
+"""
+
+
+@pytest.mark.parametrize(("code", "waited_for"), [(0, False), (75, False), (2, True)])
+def test_a_process_that_ends_at_once_leaves_nothing_undone(code: int, waited_for: bool):
+    script = _LEAVING.format(code=code, waited_for=waited_for)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.split("\n") == ["printed", *(["waited for"] if waited_for else []), "registered", ""]

@@ -137,7 +137,8 @@ def test_a_recipe_beside_resume_starts_the_run_or_goes_on(ce, photos, stopped_at
 
 
 @pytest.mark.parametrize(
-    "extra", ["--steps 9", "--seed 1", "--set optim.lr=1", "--data photos", "--size 40", "--fit pad"]
+    "extra",
+    ["--steps 9", "--seed 1", "--set optim.lr=1 --set method.size=64", "--auto-batch", "--data photos", "--size 40"],
 )
 def test_a_run_that_goes_on_keeps_its_settings_and_data(ce, tiny_run, extra):
     answer = ce(f"pretrain --resume {tiny_run} {extra}")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssl_ce.cli import progress
-from ssl_ce.pretraining.loop import Progress
+from ssl_ce.pretraining.hooks import Progress
 
 
 def state(step: int, **numbers: float) -> Progress:

@@ -13,8 +13,9 @@ from ssl_ce.inpainters import load_inpainter
 from ssl_ce.methods import methods
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method, read_safetensors
+from ssl_ce.pretraining.hooks import Hooks, Progress
 from ssl_ce.pretraining.logs import read_log
-from ssl_ce.pretraining.loop import Hooks, Progress, pretrain
+from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.recipe import Recipe, make_recipe
 
 NAMES = methods.names()
@@ -120,6 +121,19 @@ def test_a_fill_leaves_the_context_and_never_sees_the_hole(name: str, strategy: 
     assert torch.equal(filled.masked_fill(holes, 0), batch.images.masked_fill(holes, 0))
     assert not torch.equal(filled, batch.images)
     assert torch.equal(filled, method.fill(batch.images.masked_fill(holes, 7), holes))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_is_a_mean_over_images_so_that_processes_can_share_a_batch(name: str):
+    method = method_of(name)
+    for network in method.networks.values():
+        network.eval()  # BatchNorm looks at the whole batch
+    for player in method.players:
+        whole, *halves = (
+            method.loss(player, method.forward(method.prepare(batch_of(indices))))[0]
+            for indices in ([0, 1, 2, 3], [0, 1], [2, 3])
+        )
+        torch.testing.assert_close(whole, torch.stack(halves).mean(), rtol=1e-5, atol=1e-7)
 
 
 def short_recipe(name: str, steps: int) -> Recipe:

@@ -9,6 +9,7 @@ from ssl_ce.networks.bottleneck import ChannelwiseFullyConnected, GaussianBottle
 from ssl_ce.networks.dcgan import Discriminator, dcgan_widths
 from ssl_ce.networks.decoder import upconv_decoder
 from ssl_ce.networks.encoder import EncoderConfig, build_encoder, tap_shape
+from ssl_ce.networks.layers import PointConvTranspose2d, WholeMapConv2d
 from ssl_ce.pretraining.recipe import load_recipe
 
 POOL5 = {227: 6, 128: 6, 96: 5, 64: 7, 32: 3}
@@ -187,3 +188,28 @@ def test_an_encoder_that_torchvision_has_no_place_for_is_refused():
         torchvision_state(build_encoder(EncoderConfig(name="alexnet"), 32))
     with pytest.raises(UserError, match="pooled AlexNet"):
         torchvision_state(build_encoder(EncoderConfig(name="dcgan"), 32))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("ours", "peer", "shape"),
+    [
+        (WholeMapConv2d(6, 10, 4), torch.nn.Conv2d(6, 10, 4), (5, 6, 4, 4)),
+        (WholeMapConv2d(6, 1, 3, bias=False), torch.nn.Conv2d(6, 1, 3, bias=False), (5, 6, 3, 3)),
+        (PointConvTranspose2d(10, 6, 4), torch.nn.ConvTranspose2d(10, 6, 4, 1, 0, bias=False), (5, 10, 1, 1)),
+        (PointConvTranspose2d(10, 1, 4), torch.nn.ConvTranspose2d(10, 1, 4, 1, 0, bias=False), (1, 10, 1, 1)),
+    ],
+)
+def test_matrix_products_are_the_convolutions_that_they_stand_for(
+    ours: torch.nn.Module, peer: torch.nn.Module, shape: tuple[int, ...], layout: torch.memory_format
+):
+    ours.load_state_dict(peer.state_dict())
+    found = []
+    for layer in (ours, peer):
+        layer.to(memory_format=layout).zero_grad()
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=layout).requires_grad_()
+        y = layer(x)
+        (y * torch.arange(y.numel()).view(y.shape)).sum().backward()
+        found.append((y, x.grad, *(parameter.grad for parameter in layer.parameters())))
+    for own, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-5, atol=1e-4)

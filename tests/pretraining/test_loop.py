@@ -12,8 +12,9 @@ from ssl_ce.errors import MachineError, Stopped, UserError
 from ssl_ce.methods.base import Batch
 from ssl_ce.methods.saved import read_safetensors
 from ssl_ce.pretraining.feed import Feed
+from ssl_ce.pretraining.hooks import Hooks, Progress
 from ssl_ce.pretraining.logs import read_log
-from ssl_ce.pretraining.loop import Hooks, Progress, pretrain
+from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.recipe import Recipe, make_recipe
 from ssl_ce.pretraining.run import RunDirectory
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from ssl_ce.descriptors import descriptors
 from ssl_ce.errors import UserError
+from ssl_ce.files import read_json
 from ssl_ce.inpainters import inpainters
 from ssl_ce.references import Reference, made_of
 from ssl_ce.report.curves import Curve, read_curves
@@ -66,12 +66,12 @@ def find_runs(subjects: Iterable[str], root: Path) -> tuple[dict[str, Run], dict
     for name in names:
         path = root / name
         try:
-            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            manifest = read_json(path / "manifest.json")
             curves = read_curves(path) if (path / "log.csv").is_file() else {}
         except FileNotFoundError:
             if "/" in name or path.is_dir():  # else it is a descriptor that is not installed here
                 missing[name] = "it has no manifest.json" if path.is_dir() else "it is not there"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UserError) as error:
             missing[name] = f"it cannot be read ({error})"
         else:
             runs[name] = Run(

@@ -1,0 +1,45 @@
+"""Features of two real processes against those of one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssl_ce.errors import UserError
+from ssl_ce.evaluators.base import Env, EvaluationData
+from ssl_ce.evaluators.linear_sgd import LinearSgdMae, MaeConfig
+from ssl_ce.evaluators.together import describe_together
+from ssl_ce.processes import alone
+from ssl_ce.records.store import RecordStore
+
+
+@pytest.mark.slow
+def test_two_processes_describe_bit_for_bit_what_one_does(tmp_path: Path, ce: Callable[[str], Any], monkeypatch: Any):
+    line = "evaluate knn random:dcgan?width=0.1&pool=1 color-histogram --data digits --size 32 --no-floors"
+    monkeypatch.setenv("SSL_CE_CACHE", str(tmp_path / "two-cache"))
+    command = [sys.executable, "-m", "ssl_ce", *line.split(), "--devices", "2", "--results", "two"]
+    finished = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    monkeypatch.setenv("SSL_CE_CACHE", str(tmp_path / "one-cache"))
+    assert ce(f"{line} --results one").code == 0
+    ours, theirs = (
+        {path.name: np.load(path) for path in (tmp_path / f"{count}-cache" / "features").rglob("*.npy")}
+        for count in ("one", "two")
+    )
+    assert len(ours) == 4
+    assert ours.keys() == theirs.keys()  # and no piece is left
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    one, two = (RecordStore(tmp_path / count).records() for count in ("one", "two"))
+    assert [record.metrics for record in one] == [record.metrics for record in two]
+
+
+def test_an_evaluator_that_reads_no_features_of_whole_images_is_refused(digits_train: Any, digits_test: Any):
+    data = EvaluationData(test=digits_test, train=digits_train)
+    env = Env()
+    with pytest.raises(UserError, match="Leave --devices out"):
+        describe_together(LinearSgdMae(MaeConfig()), ["pixels"], data, env, alone(env.device))
