@@ -1,29 +1,26 @@
-"""Evaluators side by side with a peer, in one process: the sweep over C, nearest neighbours, HOG.
+"""Evaluators side by side with scikit-learn, in one process: the sweep over C, and nearest neighbours.
 
     python benchmarks/speed/evaluators.py [--size 50000x512] [--costs 45] [--limit 600] [--rounds 5]
-    python benchmarks/speed/evaluators.py --only sweep --data cifar10
+    python benchmarks/speed/evaluators.py --only sweep --data cifar10 --out results/speed
 
 The sweep: logistic regressions at 45 costs C, and the choice among them on held-out samples; against as many separate
 fits of scikit-learn at the same tolerance. Which C each chooses and what it comes to on test samples is printed too. It
 is measured once, for it takes minutes; when scikit-learn's fits have taken --limit seconds, larger costs are left out,
-and the ratio is a lower bound. k-NN: against scikit-learn's brute force. HOG: against scikit-image. Features are made
-(overlapping clusters, a spectrum that falls off as those of networks do), or with --data columns of the HOG of real
-images, drawn at random.
+and the ratio is a lower bound. k-NN: against scikit-learn's brute force. Features are
+made (overlapping clusters, a spectrum that falls off as those of networks do), or with --data columns of the HOG of
+real images, drawn at random.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from skimage.feature import hog as skimage_hog
+from side_by_side import Sheet, arguments
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -35,7 +32,6 @@ from ssl_ce.descriptors.hog import Hog
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.linear_probe import Costs, LinearProbeConfig
 from ssl_ce.evaluators.logistic import fit_path
-from ssl_ce.manifest import device_name
 from ssl_ce.search import nearest
 
 Rows = NDArray[np.float32]
@@ -44,28 +40,24 @@ Labels = NDArray[np.int64]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("sweep", "knn", "hog"), help="one of the three")
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=("sweep", "knn"), help="one of the two")
     parser.add_argument("--size", default="50000x512", metavar="NxD", help="samples and dimensions of the features")
     parser.add_argument("--classes", type=int, default=10, help="classes of made features")
     parser.add_argument("--costs", type=int, default=45, help="how many costs C, from 1e-6 to 1e5")
     parser.add_argument("--limit", type=float, default=600, help="CPU seconds that scikit-learn's fits may take")
     parser.add_argument("--data", help="a dataset's name or a folder with train and test; made features by default")
-    parser.add_argument("--rounds", type=int, default=5, help="of k-NN and HOG")
     options = parser.parse_args()
 
     count, dim = (int(number) for number in options.size.split("x"))
-    wanted = (options.only,) if options.only else ("sweep", "knn", "hog")
-    print(device_name("cpu"))
-    if "hog" in wanted:
-        hog(options.rounds)
-    if "sweep" in wanted or "knn" in wanted:
-        sample = read(options.data, count, dim) if options.data else made(count, dim, options.classes)
-        print(f"{count:,} x {dim} {'features' if options.data else 'made features'}, {sample.classes} classes")
-        if "knn" in wanted:
-            knn(sample, options.rounds)
-        if "sweep" in wanted:
-            sweep(sample, Costs(count=options.costs).values(), options.limit)
+    sheet = Sheet("evaluators", "Evaluators beside scikit-learn", options.out)
+    sample = read(options.data, count, dim) if options.data else made(count, dim, options.classes)
+    sheet.note(f"{count:,} x {dim} {'features' if options.data else 'made features'}, {sample.classes} classes.")
+    if options.only != "sweep":
+        knn(sheet, sample, options.rounds)
+    if options.only != "knn":
+        sweep(sheet, sample, Costs(count=options.costs).values(), options.limit)
+    sheet.write()
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ def _split(features: NDArray[np.floating], labels: Labels, fit: int, held_out: i
     return Sample(*((np.ascontiguousarray(rows[part]), labels[part]) for part in ends))
 
 
-def sweep(sample: Sample, costs: NDArray[np.float64], limit: float) -> None:
+def sweep(sheet: Sheet, sample: Sample, costs: NDArray[np.float64], limit: float) -> None:
     """Ours and scikit-learn's: seconds of the processor, which other work there hardly changes, C, and accuracy."""
     tolerance = LinearProbeConfig().tolerance
     started = time.process_time()
@@ -124,7 +116,7 @@ def sweep(sample: Sample, costs: NDArray[np.float64], limit: float) -> None:
     own = time.process_time() - started
     right = float((path.log_probabilities(sample.test[0], chosen).argmax(axis=1) == sample.test[1]).mean())
     steps = f"{path.iterations.sum():,} steps, {path.converged.sum()} of {len(costs)} converged"
-    print(f"sweep, ours          {own:9.1f} CPU s   C {costs[chosen]:.3g}   accuracy {right:.2%}   {steps}", flush=True)
+    sheet.row(_fitted("ours", own, costs[chosen], right, steps), "Sweep")
 
     x, y = sample.fit[0].astype(np.float64), sample.fit[1]
     held_out, tests = sample.held_out[0].astype(np.float64), sample.test[0].astype(np.float64)
@@ -142,51 +134,25 @@ def sweep(sample: Sample, costs: NDArray[np.float64], limit: float) -> None:
     right = float((models[best].predict(tests) == sample.test[1]).mean())
     counts = [int(model.n_iter_[0]) for model in models]
     steps = f"{sum(counts):,} steps, {sum(count < 1000 for count in counts)} of {len(counts)} converged"
-    print(f"sweep, scikit-learn  {theirs:9.1f} CPU s   C {costs[best]:.3g}   accuracy {right:.2%}   {steps}")
-    if len(models) == len(costs):
-        print(f"ratio {theirs / own:.1f}")
-    else:
-        print(f"ratio {theirs / own:.1f} at least: scikit-learn fitted the first {len(models)} costs of {len(costs)}")
+    sheet.row(_fitted("scikit-learn", theirs, costs[best], right, steps), "Sweep")
+    fewer = f" at least: scikit-learn fitted the first {len(models)} costs of {len(costs)}"
+    sheet.note(f"Sweep: ratio {theirs / own:.1f}{fewer if len(models) < len(costs) else ''}.")
 
 
-def knn(sample: Sample, rounds: int, neighbours: int = 20) -> None:
+def _fitted(who: str, taken: float, cost: float, right: float, steps: str) -> dict[str, object]:
+    return {"sweep": who, "CPU seconds": taken, "C": f"{cost:.3g}", "accuracy": f"{right:.2%}", "fits": steps}
+
+
+def knn(sheet: Sheet, sample: Sample, rounds: int, neighbours: int = 20) -> None:
     """The nearest by cosine of 1,000 queries."""
     queries, base = sample.test[0][:1000], sample.fit[0]
     peer = NearestNeighbors(n_neighbors=neighbours, algorithm="brute", metric="cosine").fit(base)
     theirs = peer.kneighbors(queries, return_distance=False)
     equal = float((nearest(queries, base, neighbours, metric="cosine")[1] == theirs).mean())
     what = f"k-NN, {neighbours} of {len(base):,} for {len(queries):,}"
-    _compare(what, "scikit-learn", lambda: peer.kneighbors(queries), lambda: nearest(queries, base, neighbours), rounds)
-    print(f"the same neighbour in {equal:.3%} of the places")
-
-
-def hog(rounds: int, count: int = 200, size: int = 96, cell: int = 8) -> None:
-    """`count` images of noise."""
-    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    ours = Hog(cell=cell)
-
-    def peer() -> NDArray[np.float64]:
-        described = [skimage_hog(one, 9, (cell, cell), (2, 2), block_norm="L2-Hys", channel_axis=-1) for one in pixels]
-        return np.stack(described)
-
-    difference = float(np.abs(ours.describe(images).numpy() - peer()).max())
-    _compare(f"HOG, {count} images of {size} px", "scikit-image", peer, lambda: ours.describe(images), rounds)
-    print(f"largest difference {difference:.1e}")
-
-
-def _compare(what: str, name: str, theirs: Callable[[], object], ours: Callable[[], object], rounds: int) -> None:
-    times = np.array([(_seconds(theirs), _seconds(ours)) for _ in range(rounds)])
-    ratios = times[:, 0] / times[:, 1]
-    medians = np.median(times, axis=0)
-    print(f"{what}: {name} {medians[0]:.3f} s, ours {medians[1]:.3f} s", flush=True)
-    print(f"ratio {np.median(ratios):.1f} (least {ratios.min():.1f}, most {ratios.max():.1f})", flush=True)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    sides = {"ours": lambda: nearest(queries, base, neighbours), "scikit-learn": lambda: peer.kneighbors(queries)}
+    sheet.compare(what, sides, rounds, target=0.95)
+    sheet.note(f"k-NN: the same neighbour in {equal:.3%} of the places.")
 
 
 if __name__ == "__main__":

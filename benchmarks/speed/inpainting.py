@@ -10,18 +10,17 @@ of the whole, metrics included.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 from made import made_set
+from side_by_side import Sheet, arguments
 
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.descriptors.cache import FeatureCache
 from ssl_ce.evaluators.base import Env, EvaluationData
 from ssl_ce.evaluators.inpainting import Inpainting, InpaintingConfig
-from ssl_ce.manifest import device_name
 
 TEN = (
     "mean-color", "telea", "navier-stokes", "biharmonic", "shift-map", "fsr", "nearest?index=full:hog",
@@ -31,7 +30,7 @@ TEN = (
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=None)
     parser.add_argument("subjects", nargs="*", default=TEN)
     parser.add_argument("--data", help="a dataset's name or a folder; made images by default")
     parser.add_argument("--size", type=int, default=128, help="side of the images, pixels")
@@ -43,7 +42,8 @@ def main() -> None:
         env = Env(cache=FeatureCache(Path(folder)))
         data = read(options.data, options.size, options.images, Path(folder))
         evaluator = Inpainting(InpaintingConfig(holes=(options.holes,)))
-        print(f"{device_name('cpu')}; {len(data.test):,} images of {options.size} px, {options.holes} holes")
+        what = f"{len(data.test):,} images of {options.size} px, {options.holes} holes"
+        sheet = Sheet("inpainting", f"Filling holes: {what}", options.out)
         whole = 0.0
         for reference in options.subjects:
             started = time.perf_counter()
@@ -52,8 +52,9 @@ def main() -> None:
             seconds = time.perf_counter() - started
             whole += seconds
             rate, psnr = len(data.test) / seconds, record.metrics["psnr"].value
-            print(f"{reference:45} {rate:8.1f} images/s {seconds:8.1f} s   psnr {psnr:5.2f} dB", flush=True)
-        print(f"all {len(options.subjects)}: {whole:.0f} s")
+            sheet.row({"inpainter": reference, "images/s": rate, "seconds": seconds, "PSNR, dB": f"{psnr:.2f}"})
+        sheet.note(f"All {len(options.subjects)}: {whole:.0f} s.")
+        sheet.write()
 
 
 def read(reference: str | None, size: int, count: int, folder: Path) -> EvaluationData:
