@@ -12,7 +12,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -27,10 +27,11 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed/hog.py --out results/speed
 	$(BIN)/python benchmarks/speed/gist.py --out results/speed
 	$(BIN)/python benchmarks/speed/extraction.py --out results/speed
-	$(BIN)/python benchmarks/speed/evaluators.py --size 5000x256 --out results/speed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed/evaluators.py --size 5000x256 --out results/speed
 	$(BIN)/python benchmarks/speed/inpainting.py --images 100 --out results/speed
 	$(BIN)/python benchmarks/speed/context_index.py --contexts 10000 --out results/speed
 	$(BIN)/python benchmarks/speed/pretraining.py --out results/speed
+	$(BIN)/python benchmarks/speed/pretraining.py --each --out results/speed
 	$(BIN)/python benchmarks/speed/growth.py --out results/speed
 
 $(BIN)/python:

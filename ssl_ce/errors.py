@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 # More of a line than this is of no use to anybody; what is cut out of it was somebody's file.
@@ -58,10 +59,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
     """`text` on one line, its middle left out beyond `longest`; what could command a terminal is written out."""
-    words = " ".join(text.split())
-    if not words.isprintable():
-        words = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
+    words = visible(" ".join(text.split()))
     return words if len(words) <= longest else f"{words[: longest // 2]} ... {words[-longest // 2 :]}"
+
+
+def visible(text: str) -> str:
+    """`text` with its lines as they are; what else could command a terminal is written out as JSON does: "\\u001b"."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text)
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UserError:

@@ -62,13 +62,33 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files in `folder` whose writers are dead: each held a lock that the kernel took back."""
-    return [path for path in sorted(folder.glob(f".*{TEMPORARY}")) if not _is_held(path)]
+    return [path for path in sorted(folder.glob(f".*{TEMPORARY}")) if _is_dead(path)]
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in `folder`."""
     for path in sorted(folder.glob(f".*{TEMPORARY}")):
-        _is_held(path, remove=True)
+        _is_dead(path, remove=True)
+
+
+def is_held(path: Path, *, remove: bool = False) -> bool:
+    """Whether a process holds the lock of the file `path`, on this machine or on another that shares its file system.
+
+    Two that ask at a time do not disturb each other. A file that nobody holds is removed if `remove`.
+
+    Raises
+    ------
+    OSError
+        If that cannot be told: there is no such file, or its file system has no locks.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        if remove:
+            path.unlink(missing_ok=True)
+    return False
 
 
 def explain(error: OSError, path: Path) -> UserError | DiskFullError:
@@ -128,6 +148,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", text).strip("-.") or "-"
 
 
+def hash_of(path: Path) -> str:
+    """A content hash of the file `path`: 32 hexadecimal digits (BLAKE2b)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def digest(*parts: bytes | str | memoryview) -> str:
     """A content hash of `parts` in order (each preceded by its length): 32 hexadecimal digits (BLAKE2b)."""
     return digest_each(parts)
@@ -174,21 +200,12 @@ def _make_temporary(path: Path) -> tuple[int, Path]:
         os.close(held)  # swept by another process before it was locked
 
 
-def _is_held(path: Path, *, remove: bool = False) -> bool:
-    """Whether the writer of a temporary file lives, or cannot be told dead. A dead one's is removed if `remove`."""
+def _is_dead(path: Path, *, remove: bool = False) -> bool:
+    """Whether the writer of a temporary file is told dead. A dead one's is removed if `remove`."""
     try:
-        file = os.open(path, os.O_RDWR)
+        return not is_held(path, remove=remove)
     except OSError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if remove:
-            path.unlink(missing_ok=True)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
+        return False
 
 
 def _flush(path: Path) -> None:

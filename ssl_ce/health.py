@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import islice
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssl_ce import __version__
-from ssl_ce.files import TEMPORARY, cache_dir, leftovers
+from ssl_ce.files import cache_dir, leftovers
 from ssl_ce.machine import available_memory, memory_limit, usable_cores
 from ssl_ce.manifest import cpu_model, git_commit
 
@@ -190,7 +191,9 @@ def _cache() -> Finding:
     folder = cache_dir()
     sizes, left = [], []
     for place, _, names in os.walk(folder):
-        sizes += [(Path(place) / name).lstat().st_size for name in names]
+        for name in names:
+            with suppress(FileNotFoundError):  # renamed or removed since it was listed
+                sizes.append((Path(place) / name).lstat().st_size)
         left += leftovers(Path(place))
     said = f"{folder}: {len(sizes):,} files, {sum(sizes) / _GIB:.1f} GiB" if sizes else f"{folder}: empty"
     numbers = {"files": len(sizes), "bytes": sum(sizes), "leftovers": len(left)}
@@ -201,20 +204,21 @@ def _cache() -> Finding:
 
 
 def _disk(name: str, folder: Path) -> Finding:
-    """Space, and the speed of writing (down to the disk) and reading, with a file that is removed."""
+    """Space, and the speed of writing (down to the disk) and reading, with a file that has no name."""
     place = next(there for there in (folder, *folder.absolute().parents) if there.is_dir())
     free = shutil.disk_usage(place).free
     if free < 2 * _PROBE:
         return Finding(name, f"{place}: {free / _MIB:.0f} MiB free", "FAIL", "Free some space.", {"free": free})
     content = os.urandom(_PROBE)
-    with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor.", suffix=TEMPORARY) as file:
+    with tempfile.TemporaryFile(dir=place) as file:
         started = time.perf_counter()
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
         written = time.perf_counter()
         _forget(file.fileno())
-        same = Path(file.name).read_bytes() == content
+        file.seek(0)
+        same = file.read() == content
         read = time.perf_counter()
     writing, reading = _PROBE / (written - started), _PROBE / (read - written)
     said = f"{place}: {free / _GIB:.0f} GiB free, writes {writing / _MIB:,.0f} MiB/s, reads {reading / _MIB:,.0f} MiB/s"

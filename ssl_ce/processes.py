@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.launchers import subprocess_script
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 
+from ssl_ce.children import end_with_parent, watch
 from ssl_ce.errors import MachineError, SslCeError, UserError
 from ssl_ce.files import digest
 
@@ -31,6 +32,9 @@ _PATIENCE = timedelta(days=7)
 
 class LostError(MachineError):
     """Another process of the same command is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process of this command ended; its own message says why.")
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,10 @@ class Processes:
 
     def highest(self, *numbers: int) -> list[int]:
         """The highest of each of `numbers` over all processes, which all wait for it."""
-        if self.count == 1:
-            return list(numbers)
-        shared = torch.tensor(numbers)
         try:
-            distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=self.agreement)
-        except RuntimeError as error:
-            if self.lost(error):
-                self.fail(LostError("Another process of this command ended; its own message says why."))
-            raise
-        return [int(number) for number in shared]
+            return self._agree(numbers)
+        except LostError as error:
+            self.fail(error)
 
     def same(self, number: int, text: str) -> bool:
         """Whether `number` and `text` are the same in all processes."""
@@ -102,7 +100,7 @@ class Processes:
 
     def together(self, work: Callable[[], _Result]) -> _Result:
         """What `work` returns, when it is done everywhere. Where it fails, the first that failed raises its error and
-        the others leave quietly with the same exit code."""
+        the others leave quietly with the same exit code. `work` holds no messages between the processes."""
         if self.count == 1:
             return work()
         error, results = None, []
@@ -110,11 +108,17 @@ class Processes:
             results.append(work())
         except BaseException as caught:  # an interrupt as well: the others must not wait for ever
             error = caught
-        first, code = self.highest(0 if error is None else self.count - self.rank, _exit_code(error))
-        if first == self.count - self.rank and error is not None:
+        mine = 0 if error is None else self.count - self.rank
+        try:
+            first, code = self._agree((mine, _exit_code(error)))
+        except LostError as lost:
+            if error is None:
+                self.fail(lost)
+            first, code = mine, _exit_code(error)
+        if error is not None and first == mine:
             raise error
         if first:
-            self._leave(code)
+            raise SystemExit(code)
         return results[0]
 
     def on_main(self, work: Callable[[], object]) -> None:
@@ -131,22 +135,28 @@ class Processes:
         """End with an error that every process has met: rank 0 raises it, the others leave quietly."""
         if self.main:
             raise error
-        self._leave(error.exit_code)
+        raise SystemExit(error.exit_code)
 
     def lost(self, error: Exception) -> bool:
         """Whether `error` means that another process is gone."""
-        is_of_group = isinstance(error, distributed.DistError | LostError) or "gloo" in str(error).lower()
-        return self.count > 1 and is_of_group
+        is_of_gloo = type(error) is RuntimeError and "gloo" in str(error).lower()
+        return self.count > 1 and (isinstance(error, distributed.DistError | LostError) or is_of_gloo)
 
-    def _leave(self, code: int) -> NoReturn:
-        # Fabric kills a command whose children fail, and its rank 0 has yet to speak.
-        started_here = self.fabric.local_rank > 0 and isinstance(
-            self.fabric.strategy.cluster_environment, LightningEnvironment
-        )
-        raise SystemExit(0 if started_here else code)
+    def _agree(self, numbers: Sequence[int]) -> list[int]:
+        """As `highest`. Raises `LostError` in each process."""
+        if self.count == 1:
+            return list(numbers)
+        shared = torch.tensor(numbers)
+        try:
+            distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=self.agreement)
+        except RuntimeError as error:
+            if self.lost(error):
+                raise LostError from error
+            raise
+        return [int(number) for number in shared]
 
 
-def alone(device: torch.device, precision: str = "32") -> Processes:
+def single(device: torch.device, precision: str = "32") -> Processes:
     """This process by itself."""
     _hush()
     return Processes(Fabric(accelerator=device.type, devices=1, precision=_fabric_precision(precision)))
@@ -182,13 +192,16 @@ def launch(
     """
     devices, nodes = _numbers(devices, nodes)
     if devices * nodes == 1:
-        return alone(device, precision)
+        return single(device, precision)
     if device.type == "cuda" and devices > torch.cuda.device_count():
         raise UserError(
             f"--devices {devices} was asked for, and this machine has {torch.cuda.device_count()} GPUs. Give fewer, "
             "or --device cpu."
         )
     _hush()
+    end_with_parent()
+    # Fabric's own kills this process before it can speak, and save, once a child has failed.
+    subprocess_script._launch_process_observer = watch
     chosen = (
         DDPStrategy(forward_sync_buffers=False)
         if strategy == "ddp"

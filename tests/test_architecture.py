@@ -19,6 +19,7 @@ ROOMS = (
 GROUND = {
     "devices",
     "processes",
+    "children",
     "search",
     "kmeans",
     "holes",

@@ -32,6 +32,8 @@ from typing import Any
 import jobs
 
 KILLS_A_CASE = 3
+# A run of so many moments that hit no worker of a suite did not try what it is for.
+_FULL = 50
 # Of the kills of a suite at a time when a worker runs, the share that hits it instead of the command.
 _WORKER = 0.7
 _TIMEOUT = 300.0
@@ -65,7 +67,7 @@ class Reference:
 
 
 def main() -> None:
-    """Run the moments; exit code 1 if anything was lost."""
+    """Run the moments; exit code 1 if anything was lost, or if no worker was hit though there was every chance."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=50, help="kills in all")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
@@ -89,7 +91,10 @@ def main() -> None:
     lost = [moment for moment in moments if moment.torn or moment.outcome != "same"]
     for moment in lost:
         print(f"LOST {moment}")
-    sys.exit(bool(lost))
+    unhit = len(moments) >= _FULL and "suite" in options.jobs and all(moment.victim == "command" for moment in moments)
+    if unhit:
+        print("NO WORKER was killed: the processes of the suite's cells were not found")
+    sys.exit(bool(lost) or unhit)
 
 
 def _undisturbed(job: str, place: Path) -> Reference:

@@ -22,7 +22,7 @@ def draw(tables: Mapping[str, Rows], path: Path) -> None:
     for row, (table, amount, series) in enumerate((("Images", "images", "step"), ("Records", "records", "command"))):
         for axis, column in zip(axes[row], ("seconds", "anonymous MiB"), strict=True):
             _panel(axis, tables.get(table, ()), amount, series, column)
-        axes[row][0].legend(fontsize=7)
+        axes[row][0].legend(fontsize=6, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
     plt.close(figure)

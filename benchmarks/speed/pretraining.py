@@ -11,7 +11,6 @@ reads a packed set, made once beforehand; packing is reported apart.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -26,10 +25,10 @@ from unittest import mock
 import plain_loop
 import torch
 from made import MadeImages
+from operations import count
 from PIL import Image
 from side_by_side import Sheet, Spread, arguments
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_ce.data import DataOptions, open_set
 from ssl_ce.data.imageset import ImageSet
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(_side(options.side, options.scratch, options.device, options.steps)))
+        print(_side(options.side, options.scratch, options.device, options.steps))
         return
     name = "pretraining-each" if options.each else f"pretraining-{options.device}"
     sheet = Sheet(name, "Pretraining: centre + adversarial, 128 px, batch 64", options.out, options.device)
@@ -84,10 +83,9 @@ def main() -> None:
     sheet.write()
 
 
-def _sides(sheet: Sheet, run: Callable[[str], dict[str, float]], rounds: int, device: str) -> None:
+def _sides(sheet: Sheet, run: Callable[[str], float], rounds: int, device: str) -> None:
     sides = [_BEST, "ours, fp32", "resident, bf16", "resident, fp32", "plain loop, fp32", "plain loop, bf16"]
-    found = _in_turn(sides, run, rounds, sheet)
-    rates = {side: [each["rate"] for each in found[side]] for side in sides}
+    rates = _in_turn(sides, run, rounds, sheet)
     for side in sides:
         sheet.row({"side": side, "images/s (least to most)": str(Spread.of(rates[side]))}, "Rates")
     aim = 10.0 if device == "cuda" else 2.0
@@ -101,49 +99,45 @@ def _sides(sheet: Sheet, run: Callable[[str], dict[str, float]], rounds: int, de
         ratio = Spread.of([own / other for own, other in zip(rates[ours], rates[peer], strict=True)])
         met = {} if target is None else {"target": f"≥ {target:g}", "met": "yes" if ratio.median >= target else "no"}
         sheet.row({"ratio": what, "median (least to most)": str(ratio)} | met, "Ratios")
-    operations, peak = found[_BEST][0]["flop"], _peak(torch.device(device))
-    achieved = operations * Spread.of(rates[_BEST]).median / plain_loop.BATCH
+    operations, peak = count(load_recipe("ce-center-adv"))[0], _peak(torch.device(device))
+    achieved = operations * Spread.of(rates[_BEST]).median
     sheet.note(
-        f"A step of ours is {operations / 1e9:,.0f} GFLOP (convolutions and matrix products): {achieved / 1e12:.3g} "
-        f"TFLOP/s in bf16, {achieved / peak:.0%} of what one matrix product of bfloat16 reaches ({peak / 1e12:.3g})."
+        f"A step is {operations / 1e9:.2f} GFLOP an image (operations.py): {achieved / 1e12:.3g} TFLOP/s in bf16, "
+        f"{achieved / peak:.0%} of what one large product of bfloat16 matrices reaches here ({peak / 1e12:.3g})."
     )
 
 
-def _each(sheet: Sheet, run: Callable[[str], dict[str, float]], rounds: int) -> None:
+def _each(sheet: Sheet, run: Callable[[str], float], rounds: int) -> None:
     found = _in_turn([_BEST, *_EACH.values()], run, rounds, sheet)
-    best = [each["rate"] for each in found[_BEST]]
+    best = found[_BEST]
     sheet.row({"": "all of them, bf16", "images/s (least to most)": str(Spread.of(best)), "share of all": "1"})
     for what, side in _EACH.items():
-        rates = [each["rate"] for each in found[side]]
-        share = Spread.of([rate / whole for rate, whole in zip(rates, best, strict=True)])
-        sheet.row({"": what, "images/s (least to most)": str(Spread.of(rates)), "share of all": str(share)})
+        share = Spread.of([rate / whole for rate, whole in zip(found[side], best, strict=True)])
+        sheet.row({"": what, "images/s (least to most)": str(Spread.of(found[side])), "share of all": str(share)})
 
 
-def _in_turn(
-    sides: list[str], run: Callable[[str], dict[str, float]], rounds: int, sheet: Sheet
-) -> dict[str, list[dict[str, float]]]:
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+def _in_turn(sides: list[str], run: Callable[[str], float], rounds: int, sheet: Sheet) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(rounds):
         for side in sides:
             found[side].append(run(side))
-            print(f"round {number + 1}: {side}: {found[side][-1]['rate']:.1f} images/s", flush=True)
-    sheet.raw.append({"sides": found})
+            print(f"round {number + 1}: {side}: {found[side][-1]:.1f} images/s", flush=True)
+    sheet.raw.append({"images/s": found})
     return found
 
 
-def _run(side: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+def _run(side: str, folder: Path, options: argparse.Namespace) -> float:
     command = [sys.executable, __file__, "--side", side, "--scratch", str(folder)]
     command += ["--device", options.device, "--steps", str(options.steps)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return float(done.stdout.splitlines()[-1])
 
 
-def _side(side: str, folder: Path, device: str, steps: int) -> dict[str, float]:
-    """What one side reaches: images a second and, of ours, the floating-point operations of a step."""
+def _side(side: str, folder: Path, device: str, steps: int) -> float:
+    """Images a second of one side."""
     if side.startswith("plain loop"):
         plain = plain_loop.train(folder / "files", torch.device(device), bf16=side.endswith("bf16"))
-        return {"rate": _rate(plain, steps, torch.device(device)), "flop": 0.0}
+        return _rate(plain, steps, torch.device(device))
     return _ours(side, folder, device, steps)
 
 
@@ -163,7 +157,7 @@ class _Enough(Exception):  # noqa: N818 - it ends the training; nothing is wrong
     """So many steps were timed."""
 
 
-def _ours(side: str, folder: Path, device: str, steps: int) -> dict[str, float]:
+def _ours(side: str, folder: Path, device: str, steps: int) -> float:
     settings = [f"optim.epochs=null optim.steps={_WARM_UP + steps + 1} device={device} compile={side == 'compiled'}"]
     settings += [f"precision={'32' if side.endswith('fp32') else 'bf16'} log.every={_WARM_UP + steps + 1}"]
     settings += ["log.online_every=0 log.samples_every=0 log.checkpoint_every=0 log.held_out_every=0"]
@@ -183,15 +177,11 @@ def _ours(side: str, folder: Path, device: str, steps: int) -> dict[str, float]:
         if len(times) == _WARM_UP + steps:
             raise _Enough
 
-    counter = FlopCounterMode(display=False)
     with tempfile.TemporaryDirectory() as out, ExitStack() as stack:
         _take_away(side, stack)
-        if side == _BEST:
-            stack.enter_context(_counting_the_first(counter))
         with suppress(_Enough):
             loop.pretrain(recipe, images, Path(out) / "run", hooks=Hooks(progress=show))
-    rate = plain_loop.BATCH * steps / (times[-1] - times[_WARM_UP - 1])
-    return {"rate": rate, "flop": float(counter.get_total_flops())}
+    return plain_loop.BATCH * steps / (times[-1] - times[_WARM_UP - 1])
 
 
 def _take_away(side: str, stack: ExitStack) -> None:
@@ -216,20 +206,6 @@ def _take_away(side: str, stack: ExitStack) -> None:
             return once(method, player, outputs)
 
         stack.enter_context(mock.patch.object(ContextEncoder, "loss", twice))
-
-
-def _counting_the_first(counter: FlopCounterMode) -> Any:
-    """Count the operations of the first step, which is not timed."""
-    step, counted = players.Players.step, []
-
-    def counting(self: players.Players, *arguments: Any) -> Any:
-        if counted:
-            return step(self, *arguments)
-        counted.append(True)
-        with counter:
-            return step(self, *arguments)
-
-    return mock.patch.object(players.Players, "step", counting)
 
 
 class _Resident:

@@ -87,7 +87,8 @@ def run() -> NoReturn:
         main()
     except SystemExit as leaving:
         code = leaving.code
-    if "torch" in sys.modules and isinstance(code, int) and threading.active_count() == 1:
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if "torch" in sys.modules and isinstance(code, int) and not others:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -118,13 +119,15 @@ def main() -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             _end(f"Error: This is too long to be the name of a file: {one_line(str(error.filename), 100)}", 2)
+        if isinstance(error, PermissionError) and error.filename:
+            _end(f"Error: {error.filename} is not yours to read or to write to. Choose another place.", 2)
         if not is_full(error):
             raise
         _end(f"Error: {explain(error, Path(error.filename or 'a file'))}", 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _end(_memory_advice("This machine" if isinstance(error, MemoryError) else "The device"), 1)
+        _end(_memory_advice("The GPU" if "cuda" in str(error).lower() else "This machine"), 1)
 
 
 class _Terminated(BaseException):

@@ -195,8 +195,8 @@ def _evaluate(
         click.echo(line)
     for path in _draw_pictures(evaluator, references, records, sets, results, pictures, seed=seed, device=device):
         click.echo(f"Picture: {path}")
-    added = "1 record" if len(records) == 1 else f"{len(records)} records"
-    click.echo(f"{added} added to {results / 'records.jsonl'}. Show them all: ce results show {results}")
+    kept = "1 record" if len(records) == 1 else f"{len(records)} records"
+    click.echo(f"{kept} kept in {results / 'records.jsonl'}. Show them all: ce results show {results}")
 
 
 def _describe_together(

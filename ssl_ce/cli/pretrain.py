@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssl_ce.cli.image_options import data_options
-from ssl_ce.cli.processes import processes_options
+from ssl_ce.cli.processes import processes_options, several
 from ssl_ce.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def pretrain(
     if steps:
         settings.append("optim.epochs=null")
     settings += assignments
+    if auto_batch and several(devices, nodes):
+        raise UserError("--auto-batch tries the batch of one process. Leave it out, or --devices and --nodes.")
     if resume is not None and out is not None:
         raise UserError("Give either --out (a new run) or --resume (a run to go on with), not both.")
     wanted = _wanted_recipe(recipe, source, settings, data) if recipe is not None else None
@@ -181,10 +183,6 @@ def run(
     chosen = choose_device(recipe.device)
     precision = choose_precision(recipe, chosen)
     processes = launch(chosen, devices=devices, nodes=nodes, strategy=strategy, precision=precision)
-    if auto_batch and processes.count > 1:
-        processes.fail(
-            UserError("--auto-batch tries the batch of one process. Leave it out, or --devices and --nodes.")
-        )
     images = processes.main_first(lambda: open_train_images(recipe, options))
     if not processes.main:
         train(recipe, images, path, resume=going_on, processes=processes)

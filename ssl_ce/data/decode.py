@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_ce.data.options import Fit
 from ssl_ce.data.source import RawImage
+from ssl_ce.errors import DataLostError
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
@@ -24,6 +26,8 @@ _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _SLIVER = 16
 _LARGE = 1 << 24
 _large = threading.Lock()
+# What a whole image meets on a machine that fails: a broken disk or network, too many open files, no memory.
+_OF_THE_MACHINE = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Unreadable(Exception):  # noqa: N818 - a finding about an image, handled by the packer
@@ -41,8 +45,10 @@ def decode(image: RawImage | BytesIO) -> Image.Image:
     Unreadable
         If it is not an image, is cut off, or declares more pixels than Pillow's `MAX_IMAGE_PIXELS` (checked
         before anything is decoded).
+    DataLostError, MemoryError
+        If the machine cannot read it: a broken disk, too many open files, too little memory.
     """
-    with _reasons():
+    with reasons():
         if not isinstance(image, str | Path | BytesIO):
             return _to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))
         with _open(image) as opened, _alone(opened):
@@ -58,7 +64,7 @@ def decode_with_alpha(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] 
     Unreadable
         As `decode`.
     """
-    with _reasons(), _open(path) as opened:
+    with reasons(), _open(path) as opened:
         opened.load()
         image = _upright(opened)
         return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1)), _opacity(image)
@@ -72,7 +78,7 @@ def decode_numbers(path: Path) -> NDArray[np.integer[Any]]:
     Unreadable
         As `decode`, and if it holds colours.
     """
-    with _reasons(), _open(path) as opened:
+    with reasons(), _open(path) as opened:
         if not _is_single(opened):
             raise Unreadable(f"it holds colours ({opened.mode}), not one number for each pixel")
         opened.load()
@@ -82,7 +88,7 @@ def decode_numbers(path: Path) -> NDArray[np.integer[Any]]:
 
 def holds_numbers(path: Path) -> bool:
     """Whether `decode_numbers` would find numbers, from the header alone. Raises `Unreadable` like `decode`."""
-    with _reasons(), _open(path) as opened:
+    with reasons(), _open(path) as opened:
         return _is_single(opened)
 
 
@@ -120,7 +126,7 @@ def fit_boxes(boxes: NDArray[np.float64], native: tuple[int, int], size: int, fi
 
 def native_size(image: RawImage) -> tuple[int, int]:
     """(height, width) of the upright image, from the header alone. Raises `Unreadable` like `decode`."""
-    with _reasons():
+    with reasons():
         if not isinstance(image, str | Path):
             pixels = np.asarray(image)
             return int(pixels.shape[0]), int(pixels.shape[1])
@@ -141,17 +147,23 @@ def quiet_pillow() -> Iterator[None]:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn whatever Pillow's parsers raise on a broken file into `Unreadable` with a reason in one line."""
+def reasons() -> Iterator[None]:
+    """Turn whatever Pillow's parsers raise on a broken file into `Unreadable` with a reason in one line.
+
+    A machine that fails says nothing of the image: `MemoryError` goes on, its other troubles are `DataLostError`.
+    """
     try:
         yield
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise Unreadable("not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise Unreadable(f"too large to be decoded safely: {_one_line(error)}") from error
     except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            which = error.filename or "An image"
+            raise DataLostError(f"{which} cannot be read: {error.strerror}. Mend that and run again.") from error
         raise Unreadable(error.strerror or _one_line(error)) from error
     except Exception as error:  # a damaged file can raise nearly anything inside a parser
         raise Unreadable(f"damaged: {_one_line(error)}") from error
@@ -226,9 +238,12 @@ def _alone(image: Image.Image) -> Iterator[None]:
 
 def _upright(image: Image.Image) -> Image.Image:
     # A broken EXIF block must not cost the image: it is then taken as it lies.
-    with suppress(Exception):
+    try:
         return ImageOps.exif_transpose(image)
-    return image
+    except MemoryError:
+        raise
+    except Exception:
+        return image
 
 
 def _is_single(image: Image.Image) -> bool:

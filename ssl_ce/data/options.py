@@ -12,7 +12,8 @@ from ssl_ce.files import cache_dir, expanded
 Fit = Literal["crop", "squash", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
-_MOST_SIZE = 8192
+MOST_SIZE = 8192
+"""The longest side of packed images, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         for size in (self.size, self.default_size):
-            if size is not None and not 1 <= size <= _MOST_SIZE:
-                raise UserError(f"The size of packed images is a number of pixels from 1 to {_MOST_SIZE}, not {size}.")
+            if size is not None and not 1 <= size <= MOST_SIZE:
+                raise UserError(f"The size of packed images is a number of pixels from 1 to {MOST_SIZE}, not {size}.")
         if self.fit not in FITS:
             raise UserError(f"There is no fit '{self.fit}': choose one of {', '.join(FITS)}.")
         if not 0.0 < self.test_share < 1.0:

@@ -194,13 +194,20 @@ def _check_space(source: Source, size: int, path: Path, console: Console) -> Non
         highlight=False,
         soft_wrap=True,
     )
+    check_free(
+        folder,
+        needed,
+        f"{source.name} when packed at {size} x {size}",
+        "Nothing was written. Free some space, take a smaller --size, or put the cache elsewhere (the environment "
+        "variable SSL_CE_CACHE).",
+    )
+
+
+def check_free(folder: Path, needed: int, what: str, advice: str) -> None:
+    """Raise `MachineError` where `needed` bytes are more than are free in `folder`; `what` takes them."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise MachineError(
-            f"{source.name} takes {_bytes(needed)} when packed at {size} x {size}, but {folder} has "
-            f"{_bytes(free)} left. Nothing was written. Free some space, take a smaller --size, or put the "
-            "cache elsewhere (the environment variable SSL_CE_CACHE)."
-        )
+        raise MachineError(f"{what} takes {_bytes(needed)}, but {folder} has {_bytes(free)} left. {advice}")
 
 
 def progress_bar(console: Console) -> Progress:

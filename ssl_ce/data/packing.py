@@ -139,6 +139,10 @@ class Subset:
         met[epoch_order(self.parent, seed, epoch)] = torch.arange(len(met))
         return torch.argsort(met[torch.from_numpy(self.rows)], stable=True)
 
+    def enter_epoch(self, seed: int, epoch: int) -> None:
+        """See `enter_epoch`: the parent is told."""
+        enter_epoch(self.parent, seed, epoch)
+
 
 def files_of(images: ImageSet) -> Sequence[Path | str] | None:
     """The file of each image, in order; None where it is not known."""
@@ -165,6 +169,21 @@ def epoch_order(images: ImageSet, seed: int, epoch: int) -> Tensor:
     """
     own: Callable[[int, int], Tensor] | None = getattr(images, "order", None)
     return sample_order(seed, epoch, len(images)) if own is None else own(seed, epoch)
+
+
+def enter_epoch(images: ImageSet, seed: int, epoch: int) -> None:
+    """Say that the images are read in the `epoch_order` of this epoch from now on.
+
+    A set that fetches ahead of its reader is told which way the reader goes: `enter_epoch(seed, epoch)`.
+    """
+    own: Callable[[int, int], None] | None = getattr(images, "enter_epoch", None)
+    if own is not None:
+        own(seed, epoch)
+
+
+def is_decoded(images: ImageSet) -> bool:
+    """Whether the images lie decoded in a packed file, so that all of them are read without decoding any."""
+    return is_decoded(images.parent) if isinstance(images, Subset) else isinstance(images, PackedImages)
 
 
 def rows_of(indices: Indices, count: int) -> NDArray[np.int64]:

@@ -17,14 +17,22 @@ from ssl_ce.data.decode import Unreadable, decode, fit_square
 from ssl_ce.data.imageset import Indices, Task
 from ssl_ce.data.options import Fit
 from ssl_ce.data.packing import Subset, rows_of
+from ssl_ce.data.shards_fetching import WrongShardError
 from ssl_ce.data.shards_files import ShardFiles
 from ssl_ce.data.shards_index import ShardIndex
-from ssl_ce.errors import UserError
 from ssl_ce.files import digest
 from ssl_ce.randomness import sample_keys
 
 WINDOW = 4
 """Shards that an epoch mixes with each other before it goes on to the next ones."""
+
+
+class _Way:
+    """The shards in the order in which they are met, and the windows of them that were fetched ahead."""
+
+    def __init__(self, route: NDArray[np.int64]) -> None:
+        self.route = route
+        self.announced: set[int] = set()
 
 
 class ShardedImages:
@@ -65,8 +73,7 @@ class ShardedImages:
         self._side, self._fit = size, fit
         self._workers = workers
         self._ends = np.cumsum([shard.images for shard in index.shards])
-        self._route = np.arange(len(index.shards))  # the shards in the order in which they are met
-        self._announced: set[int] = set()
+        self._way = _Way(np.arange(len(index.shards)))
 
     def __len__(self) -> int:
         return self.index.n
@@ -78,10 +85,8 @@ class ShardedImages:
         ------
         IndexError
             Beyond the set.
-        UserError
-            If a shard is not the one that was indexed.
         DataLostError
-            If a shard is not there any more.
+            If a shard is not there any more, or not the one that was indexed, or an image in it cannot be decoded.
         """
         rows = rows_of(indices, len(self))
         shards = np.searchsorted(self._ends, rows, side="right")
@@ -113,14 +118,21 @@ class ShardedImages:
 
         The shards are shuffled; the images of `WINDOW` of them at a time are shuffled with each other.
         """
-        count = len(self.index.shards)
-        route = torch.argsort(sample_keys(seed, epoch, torch.arange(count), "shards"), stable=True)
-        window = torch.empty(count, dtype=torch.int64)
-        window[route] = torch.arange(count) // WINDOW
+        route = self._route(seed, epoch)
+        window = torch.empty_like(route)
+        window[route] = torch.arange(len(route)) // WINDOW
         images = torch.tensor([shard.images for shard in self.index.shards])
         shuffled = torch.argsort(sample_keys(seed, epoch, torch.arange(len(self)), "order"), stable=True)
-        self._route, self._announced = route.numpy(), set()
         return shuffled[torch.argsort(torch.repeat_interleave(window, images)[shuffled], stable=True)]
+
+    def enter_epoch(self, seed: int, epoch: int) -> None:
+        """From now on the images are read in the `order` of this epoch: what is fetched ahead follows it."""
+        self._way = _Way(self._route(seed, epoch).numpy())
+
+    def _route(self, seed: int, epoch: int) -> Tensor:
+        """The shards in the order in which an epoch meets them: int64 (shards,)."""
+        count = len(self.index.shards)
+        return torch.argsort(sample_keys(seed, epoch, torch.arange(count), "shards"), stable=True)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -132,15 +144,16 @@ class ShardedImages:
             return fit_square(decode(BytesIO(self._files.read(shard, offset, length))), self._side, self._fit)
         except Unreadable as reason:
             place = self._files.places[shard]
-            raise UserError(f"Image {row} of {self.name}, in {place}, cannot be decoded: {reason}.") from reason
+            raise WrongShardError(f"Image {row} of {self.name}, in {place}, cannot be decoded: {reason}.") from reason
 
     def _fetch_ahead(self, shards: NDArray[np.int64]) -> None:
         """The first time that a window is read, have the next one fetched."""
-        windows = np.flatnonzero(np.isin(self._route, shards)) // WINDOW
+        way = self._way
+        windows = np.flatnonzero(np.isin(way.route, shards)) // WINDOW
         if not len(windows) or windows[-1] - windows[0] > 1:  # not the epoch's order: held-out images, for example
             return
         following = int(windows[-1]) + 1
-        if following not in self._announced:
-            self._announced.add(following)
-            route = self._route[(following - 1) * WINDOW : (following + 1) * WINDOW].tolist()
+        if following not in way.announced:
+            way.announced.add(following)
+            route = way.route[(following - 1) * WINDOW : (following + 1) * WINDOW].tolist()
             self._files.fetch_ahead(route[WINDOW:], in_use=route[:WINDOW])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-import urllib.error
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ssl_ce.data.packfile import once_for_each_version
-from ssl_ce.data.shards_fetching import LARGER, altered, cache_limit, download, fetched, making_room
-from ssl_ce.data.shards_index import Shard, hash_of
+from ssl_ce.data.shards_fetching import LARGER, WrongShardError, altered, cache_limit, fetch, fetched
+from ssl_ce.data.shards_index import Shard
 from ssl_ce.data.shards_naming import is_url
 from ssl_ce.errors import DataLostError, DiskFullError, MachineError, SslCeError, UserError
+from ssl_ce.files import hash_of
 
 _ATTEMPTS = 4
 
@@ -45,17 +46,16 @@ class ShardFiles:
             except OSError as error:
                 raise UserError(f"The shard {place} cannot be read: {error.strerror}. Restore it.") from error
             if length != shard.bytes:
-                raise altered(place)
+                raise UserError(altered(place))
 
     def read(self, number: int, offset: int, length: int) -> bytes:
         """`length` bytes of a shard.
 
         Raises
         ------
-        UserError
-            If the shard is not the one that was indexed.
         DataLostError
-            If it was there and cannot be read any more, or cannot be fetched.
+            If it was there and cannot be read any more, or cannot be fetched; `WrongShardError` if it is not the one
+            that was indexed.
         """
         place = self.places[number]
         for _ in range(_ATTEMPTS):
@@ -80,16 +80,16 @@ class ShardFiles:
         remote = is_url(place)
         path = fetched(place) if remote else Path(place)
         with self._locks[number]:
-            if remote and path.exists():
-                with suppress(OSError):
-                    os.utime(path)  # the one that was used longest ago is the first to go
-            elif remote:
+            if remote and not path.exists():
                 _fetch_whole(place, path, shard)
                 self._whole.add(number)
+            if remote:
+                with suppress(OSError):
+                    _touch(path)
             if number not in self._whole:
                 try:
                     once_for_each_version(path, lambda: _check(path, shard, place))
-                except UserError:
+                except WrongShardError:
                     if not remote:
                         raise
                     _fetch_whole(place, path, shard)  # what lay in the cache was an older one
@@ -97,14 +97,17 @@ class ShardFiles:
         return path
 
     def fetch_ahead(self, numbers: Sequence[int], in_use: Sequence[int]) -> None:
-        """Fetch what is not there yet while others work, and throw out none `in_use` for it.
+        """Fetch what is not there yet while others work, and throw out neither what is nor those `in_use` for it.
 
         What goes wrong is met by who reads it.
         """
-        for number in in_use:
-            with suppress(OSError):
-                os.utime(fetched(self.places[number]))
-        wanted = [n for n in numbers if is_url(self.places[n]) and not fetched(self.places[n]).exists()]
+        wanted = []
+        for number in (*in_use, *numbers):
+            if is_url(self.places[number]):
+                try:
+                    _touch(fetched(self.places[number]))
+                except OSError:
+                    wanted += [number] if number in numbers else []
 
         def work() -> None:
             with suppress(SslCeError, OSError):
@@ -126,21 +129,28 @@ def check_cache(shards: Sequence[Shard], at_once: int) -> None:
         )
 
 
+def _touch(path: Path) -> None:
+    """Note that a shard is used: the one that was used longest ago is the first to go. Raises `OSError`."""
+    now = time.time_ns()  # the kernel's own would be some milliseconds old, and the same for several shards
+    os.utime(path, ns=(now, now))
+
+
 def _check(path: Path, shard: Shard, place: str) -> None:
     if hash_of(path) != shard.hash:
-        raise altered(place)
+        raise WrongShardError(altered(place))
 
 
 def _fetch_whole(url: str, path: Path, shard: Shard) -> None:
     """A shard in the middle of the work: that it is not there any more is no mistake of the user's."""
-    with making_room(path, shard.bytes):
-        try:
-            download(url, path, most=shard.bytes, checksum=shard.hash, length=shard.bytes)
-        except UserError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError):
-                raise DataLostError(str(error)) from error
-            raise
-        except DiskFullError:
-            raise
-        except MachineError as error:
-            raise DataLostError(str(error)) from error
+
+    def is_whole(path: Path) -> bool:
+        with suppress(OSError):  # it is not there, or was thrown out meanwhile
+            return hash_of(path) == shard.hash
+        return False
+
+    try:
+        fetch(url, path, is_whole=is_whole, length=shard.bytes, checksum=shard.hash)
+    except (DiskFullError, DataLostError):
+        raise
+    except (UserError, MachineError) as error:
+        raise DataLostError(str(error)) from error

@@ -12,7 +12,7 @@ from rich.console import Console
 from ssl_ce.data.options import DataOptions
 from ssl_ce.data.packer import progress_bar
 from ssl_ce.data.packfile import once_for_each_version
-from ssl_ce.data.shards_fetching import cache_limit, download, fetched, making_room
+from ssl_ce.data.shards_fetching import fetch, fetched
 from ssl_ce.data.shards_index import Label, Scan, Shard, ShardIndex, content_hash, numbered, scan
 from ssl_ce.data.shards_naming import expand, is_url, name_of, split_of
 from ssl_ce.errors import UserError
@@ -62,7 +62,7 @@ def read_foreign(pattern: str, options: DataOptions) -> tuple[ShardIndex, NDArra
         size=None,
         fit=None,
         encoding="original",
-        fingerprint=content_hash(shards, members, classes),
+        fingerprint=content_hash(shards, members, classes, "none" if targets is None else "classes", None, None),
         source={"ref": pattern},
         total=len(members) + count,
         unreadable=tuple(unreadable),
@@ -92,10 +92,8 @@ def _scanned(place: str, options: DataOptions) -> Scan:
         return Scan.model_validate_json(memory.read_bytes())
     except (OSError, ValidationError):
         pass  # not scanned yet, or the note is damaged
-    if is_url(place) and not path.exists():
-        download(place, path, most=cache_limit())
-        with making_room(path, 0):
-            pass
+    if is_url(place):
+        fetch(place, path, is_whole=Path.exists)
     found = scan(path, decoding=True, workers=options.workers)
     write_text(memory, found.model_dump_json())
     once_for_each_version(path, lambda: None)  # what was just hashed need not be hashed again

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssl_ce.data.decode import Unreadable, decode, quiet_pillow
 from ssl_ce.data.folders import EXTENSIONS
 from ssl_ce.data.imageset import Task
-from ssl_ce.data.options import Fit
+from ssl_ce.data.options import MOST_SIZE, Fit
 from ssl_ce.data.packer import in_order
 from ssl_ce.errors import UserError
-from ssl_ce.files import digest
+from ssl_ce.files import digest, hash_of
 from ssl_ce.settings import Settings
 
-FORMAT = "ssl_ce shards 1"
+FORMAT = "ssl_ce shards 2"
 # WebDataset's: what precedes the first dot of a name is the sample, what follows is the kind of the member.
 _NAME = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)")
 _OF_THE_ARCHIVE = re.compile(r"__[^/]*__(?:$|/)")
@@ -36,14 +35,16 @@ _LISTED = 1000
 _MOST_CLASSES = 1_000_000
 
 Label = int | str | None
+Count = Annotated[int, Field(ge=0, le=1 << 50)]
+"""Of images, or of bytes."""
 
 
 class Shard(Settings):
     """One archive: the name of its file, how many images it holds, its length, and a hash of every byte of it."""
 
     name: str
-    images: int = Field(ge=0)
-    bytes: int = Field(ge=0)
+    images: Count
+    bytes: Count
     hash: str
 
 
@@ -59,7 +60,7 @@ class ShardIndex(Settings):
     encoding
         "png", "webp", "jpeg" or "original".
     fingerprint
-        Hash of every byte of the shards, of the places and targets of the images, and of the classes.
+        Hash of every byte of the shards, of the places and targets of the images, of task, classes, size and fit.
     source
         How the images were asked for that the shards were made of.
     unreadable, unreadable_count
@@ -68,22 +69,27 @@ class ShardIndex(Settings):
         Images with those.
     """
 
-    format: Literal["ssl_ce shards 1"] = "ssl_ce shards 1"
+    format: Literal["ssl_ce shards 2"] = "ssl_ce shards 2"
     name: str
     split: str
     task: Task
     classes: tuple[str, ...]
-    n: int
-    columns: int | None
-    size: PositiveInt | None
+    n: Count
+    columns: Annotated[int, Field(ge=0, le=_MOST_CLASSES)] | None
+    size: Annotated[int, Field(gt=0, le=MOST_SIZE)] | None
     fit: Fit | None
     encoding: str
     fingerprint: str
     source: dict[str, Any]
-    total: int
+    total: Count
     unreadable: tuple[str, ...] = ()
-    unreadable_count: int = 0
+    unreadable_count: Count = 0
     shards: tuple[Shard, ...]
+
+    @property
+    def members_shape(self) -> tuple[int, int]:
+        """Shape of what `content_hash` takes as members."""
+        return self.n, 2 + (1 if self.columns is None else self.columns)
 
 
 class OwnIndex(ShardIndex):
@@ -96,24 +102,33 @@ class OwnIndex(ShardIndex):
             raise ValueError(f"'{wrong[0]}' is not the name of a shard")
         return shards
 
+    @model_validator(mode="after")
+    def _fits_itself(self) -> OwnIndex:
+        columns = {"classes": None, "multilabel": len(self.classes)}.get(self.task, 0)
+        if self.columns != columns:
+            raise ValueError(f"targets of {self.columns} columns are none of the task '{self.task}'")
+        if sum(shard.images for shard in self.shards) != self.n:
+            raise ValueError(f"its shards do not hold {self.n:,} images")
+        return self
+
 
 class Member(NamedTuple):
     """An image in an archive: its sample's name, where its bytes lie, and its label."""
 
     key: str
-    offset: int
-    length: int
+    offset: Count
+    length: Count
     label: Label
 
 
 class Scan(Settings):
     """What one pass over an archive finds, in the archive's order."""
 
-    bytes: int
+    bytes: Count
     hash: str
     members: tuple[Member, ...]
     unreadable: tuple[str, ...] = ()
-    unreadable_count: int = 0
+    unreadable_count: Count = 0
 
 
 def scan(path: Path, *, decoding: bool, workers: int | None = None) -> Scan:
@@ -132,21 +147,9 @@ def scan(path: Path, *, decoding: bool, workers: int | None = None) -> Scan:
             checksum = hash_of(path)
             found = list(_samples(path, file))
             length = file.seek(0, 2)
+        problems: list[Unreadable | None] = _problems(path, found, workers) if decoding else [None] * len(found)
     except OSError as error:
         raise UserError(f"Cannot read the shard {path}: {error.strerror or error}.") from error
-    if not decoding:
-        return Scan(bytes=length, hash=checksum, members=tuple(found))
-
-    def problem(member: Member) -> Unreadable | None:
-        try:
-            with path.open("rb") as file:
-                decode(_content(file, member.offset, member.length))
-        except Unreadable as reason:
-            return reason
-        return None
-
-    with quiet_pillow():
-        problems = list(in_order(problem, found, workers))
     listed = [f"{path.name}/{member.key}: {why}" for member, why in zip(found, problems, strict=True) if why]
     good = tuple(member for member, why in zip(found, problems, strict=True) if why is None)
     return Scan(
@@ -158,15 +161,18 @@ def scan(path: Path, *, decoding: bool, workers: int | None = None) -> Scan:
     )
 
 
-def hash_of(path: Path) -> str:
-    """A hash of all that the file holds: 32 hexadecimal digits (BLAKE2b)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def content_hash(shards: tuple[Shard, ...], members: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+def content_hash(
+    shards: tuple[Shard, ...],
+    members: NDArray[np.int64],
+    classes: tuple[str, ...],
+    task: Task,
+    size: int | None,
+    fit: Fit | None,
+) -> str:
     """What `ShardIndex.fingerprint` says. Members: int64 (n, 2 + columns): offset, length and targets of each image."""
-    return digest(FORMAT, *(shard.hash for shard in shards), members.data.cast("B"), *classes)
+    about = (task, str((len(shards), members.shape, size, fit)))
+    held = (f"{shard.hash} {shard.bytes} {shard.images}" for shard in shards)
+    return digest(FORMAT, *about, *held, members.data.cast("B") if members.size else b"", *classes)
 
 
 def numbered(labels: list[Label]) -> tuple[tuple[str, ...], NDArray[np.int64] | None]:
@@ -185,6 +191,21 @@ def numbered(labels: list[Label]) -> tuple[tuple[str, ...], NDArray[np.int64] | 
     classes = sorted(set(words))
     places = {name: number for number, name in enumerate(classes)}
     return tuple(classes), np.array([places[word] for word in words], dtype=np.int64)
+
+
+def _problems(path: Path, members: list[Member], workers: int | None) -> list[Unreadable | None]:
+    """Why an image cannot be decoded, of each; None for a good one."""
+
+    def problem(member: Member) -> Unreadable | None:
+        try:
+            with path.open("rb") as file:
+                decode(_content(file, member.offset, member.length))
+        except Unreadable as reason:
+            return reason
+        return None
+
+    with quiet_pillow():
+        return list(in_order(problem, members, workers))
 
 
 def _samples(path: Path, file: BinaryIO) -> Iterator[Member]:

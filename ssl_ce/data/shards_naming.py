@@ -32,15 +32,23 @@ def is_sharded(reference: str) -> bool:
     if scheme and not is_url(reference):
         raise UserError(f"Shards are read from files, http:// and https://; '{reference}' is none of them.")
     if scheme:
-        parts = urlsplit(reference)
-        if parts.query or parts.username or parts.password or not reference.endswith((".tar", INDEX)):
+        if not reference.endswith((".tar", INDEX)) or not _is_plain(reference):
             raise UserError(
-                "An address of shards ends in .tar or .shards.json and holds no password and no '?': it is written "
-                "into every record."
+                "An address of shards names a host, ends in .tar or .shards.json and holds no password and no '?': it "
+                "is written into every record."
             )
         return True
     path = expanded(reference)
     return reference.endswith((".tar", INDEX)) or (path.is_dir() and any(path.glob(f"*{INDEX}")))
+
+
+def _is_plain(address: str) -> bool:
+    """Whether an address is one, without a query, a name or a password."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # of "http://[x", for one
+        return False
+    return not (parts.query or parts.username or parts.password) and bool(parts.hostname)
 
 
 def expand(pattern: str) -> list[str]:

@@ -7,6 +7,7 @@ others/name-{000..099}.tar             anybody's archives; https://host/name-{00
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -27,6 +28,8 @@ from ssl_ce.files import expanded
 
 _DEFAULT_SIZE = 128
 _LARGEST_INDEX = 1 << 28
+_NPY_HEAD = 1024  # bytes at most before the numbers; NumPy writes 128
+_AGAIN = "Restore both, or write the shards again: ce data shard"
 
 
 def shard_splits(reference: str) -> tuple[str, ...]:
@@ -77,7 +80,7 @@ def read_index(path: Path) -> OwnIndex:
     """The index in a file. `UserError` if it is none."""
     try:
         if path.stat().st_size > _LARGEST_INDEX:
-            raise UserError(f"{path} is too large for an index of shards.")
+            raise UserError(f"{path} is too large for an index of shards. {_AGAIN}")
         return OwnIndex.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"Cannot read the index of shards {path}: {error.strerror}.") from error
@@ -99,11 +102,12 @@ def _read_own(reference: str, split: str, options: DataOptions) -> tuple[ShardIn
     path = Path(beside)
     if is_url(beside):
         path = fetched(beside)
-        if not path.exists() or not _is_of(path, index):
-            download(beside, path, most=cache_limit())
-    if not _is_of(path, index):
-        raise UserError(f"{beside} is missing, or does not belong to {place}. Restore both, or write the shards again.")
-    members = np.load(path)
+        if _members(path, index) is None:
+            most = min(cache_limit(), _NPY_HEAD + 8 * math.prod(index.members_shape))
+            download(beside, path, most=most, hint=_AGAIN)
+    members = _members(path, index)
+    if members is None:
+        raise UserError(f"{beside} is missing, or does not belong to {place}. {_AGAIN}")
     names = [shard.name for shard in index.shards]
     if is_url(place):
         return index, members, [urljoin(place, name) for name in names]
@@ -127,20 +131,30 @@ def _own_indices(reference: str) -> dict[str, tuple[OwnIndex, str]]:
     return dict(sorted(found.items(), key=lambda item: (item[0] != "train", item[0])))
 
 
-def _is_of(path: Path, index: ShardIndex) -> bool:
-    """Whether `path` holds the members of the index: their fingerprint says so."""
+def _members(path: Path, index: ShardIndex) -> NDArray[np.int64] | None:
+    """The members of the index that `path` holds, int64 (n, 2 + columns); None if those are not what it holds."""
     try:
-        members = np.load(path)
-    except (OSError, ValueError, EOFError, SyntaxError, OverflowError):
-        return False
-    columns = 1 if index.columns is None else index.columns
-    lowest = np.zeros(2 + columns) if index.columns is None else np.array([0, 0] + columns * [-1])
+        if not 0 < path.stat().st_size - 8 * math.prod(index.members_shape) <= _NPY_HEAD:
+            return None
+        found = np.lib.format.open_memmap(path, mode="r")
+    except Exception:  # a damaged file can raise nearly anything inside NumPy
+        return None
+    if found.dtype != np.int64 or found.shape != index.members_shape:
+        return None
+    members: NDArray[np.int64] = np.array(found, order="C")  # to read a mapped file that is cut off kills the process
+    whole = content_hash(index.shards, members, index.classes, index.task, index.size, index.fit) == index.fingerprint
+    return members if whole and _are_possible(members, index) else None
+
+
+def _are_possible(members: NDArray[np.int64], index: ShardIndex) -> bool:
+    """Whether the images lie within their shards, and the targets are some of the task."""
+    offsets, lengths, targets = members[:, 0], members[:, 1], members[:, 2:]
+    ends = np.repeat([shard.bytes for shard in index.shards], [shard.images for shard in index.shards])
+    least, most = (0, len(index.classes) - 1) if index.columns is None else (-1, 1)
     return bool(
-        members.dtype == np.int64
-        and members.shape == (index.n, 2 + columns)
-        and sum(shard.images for shard in index.shards) == index.n
-        and members.flags.c_contiguous
-        and content_hash(index.shards, members, index.classes) == index.fingerprint
-        and (members >= lowest).all()
-        and (index.columns is not None or (members[:, 2] < len(index.classes)).all())
+        (offsets >= 0).all()
+        and (lengths >= 0).all()
+        and (offsets <= ends - lengths).all()
+        and (targets >= least).all()
+        and (targets <= most).all()
     )

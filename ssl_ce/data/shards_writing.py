@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from ssl_ce.data.decode import Unreadable, decode, fit_square, quiet_pillow
+from ssl_ce.data.decode import Unreadable, decode, fit_square, quiet_pillow, reasons
 from ssl_ce.data.opening import find_dataset, packed_file, read_source
 from ssl_ce.data.options import DataOptions
-from ssl_ce.data.packer import Failures, in_order, progress_bar
+from ssl_ce.data.packer import Failures, check_free, in_order, progress_bar
 from ssl_ce.data.shards_index import Scan, Shard, ShardIndex, content_hash, scan
 from ssl_ce.data.shards_naming import INDEX, MEMBERS, is_sharded
 from ssl_ce.data.source import Source
-from ssl_ce.errors import UserError
+from ssl_ce.errors import DataLostError, UserError
 from ssl_ce.files import atomic_write, digest, slug, write_text
 from ssl_ce.locks import alone
 from ssl_ce.randomness import sample_keys
@@ -59,8 +60,11 @@ def write_shards(
     UserError
         If there is no such split, too many of its images cannot be read, "original" is asked of images that are no
         files, or `out` holds these shards already (unless `overwrite`) or others of that name.
-    DiskFullError
-        If a shard does not fit. Those before it stay.
+    DataLostError
+        If an image of a shard changed or vanished meanwhile, or cannot be read any more. Shards before it stay.
+    MachineError
+        If the shards will not fit on the disk, as the first one tells, or one does not (`DiskFullError`). Those before
+        it stay.
     """
     if is_sharded(reference) or packed_file(reference) is not None:
         raise UserError(f"{reference} is no folder or dataset. Shard the one that it was made of.")
@@ -95,39 +99,54 @@ class _Writer:
         self.failures = Failures(source, options.allow_unreadable, self.console)
 
     def write(self, overwrite: bool) -> ShardIndex:
-        self._claim(overwrite)
         keys = sample_keys(self.options.seed, 0, torch.arange(len(self.source)), "sharding")
         order = torch.argsort(keys, stable=True).tolist()
+        parts = [order[start : start + self.per_shard] for start in range(0, len(order), self.per_shard)]
+        listed = [self.source.identity(places) for places in parts]
+        self._claim(overwrite, listed)
         shards: list[Shard] = []
         members: list[NDArray[np.int64]] = []
         with quiet_pillow(), progress_bar(self.console) as bar:
             task = bar.add_task(f"Sharding {self.source.name}, {self.source.split}", total=len(order))
-            for start in range(0, len(order), self.per_shard):
-                path = self.out / f"{self.stem}-{len(shards):06d}.tar"
-                places = order[start : start + self.per_shard]
-                found = self._write_shard(path, places)
+            paths = [self.out / f"{self.stem}-{number:06d}.tar" for number in range(len(parts))]
+            for path, places, identity in zip(paths, parts, listed, strict=True):
+                found = self._write_shard(path, places, identity)
+                if not shards:
+                    rest = sum(len(part) for path, part in zip(paths, parts, strict=True) if not path.exists())
+                    self._check_space(found.bytes * rest // len(places))
                 shards.append(Shard(name=path.name, images=len(found.members), bytes=found.bytes, hash=found.hash))
                 members.append(self._members(found))
                 bar.advance(task, len(places))
         self.failures.check_end()
         return self._finish(tuple(shards), np.concatenate(members))
 
-    def _claim(self, overwrite: bool) -> None:
+    def _claim(self, overwrite: bool, listed: Sequence[str]) -> None:
         """Refuse a folder with shards of this name, unless they are the beginning of these."""
         index, plan = self.out / f"{self.stem}{INDEX}", self.out / f"{self.stem}{_PLAN}"
         settings = (self.size, self.options.fit, self.encoding, self.per_shard, self.options.seed)
-        key = digest(self.source.identity(), str(settings))
+        key = digest(*listed, str(settings))
         ours = plan.is_file() and plan.read_text(encoding="utf-8", errors="replace") == key
-        there = [index] if index.exists() else [] if ours else sorted(self.out.glob(f"{self.stem}-*.tar"))[:1]
+        there = [index] if index.exists() else [] if ours else self._shards_there()[:1]
         if there and not overwrite:
             raise UserError(f"{there[0]} exists already. Choose another --out, or replace the shards with --force.")
         if there:
             index.unlink(missing_ok=True)
-            for path in self.out.glob(f"{self.stem}-*.tar"):
+            for path in self._shards_there():
                 path.unlink()
         write_text(plan, key)
 
-    def _write_shard(self, path: Path, places: Sequence[int]) -> Scan:
+    def _shards_there(self) -> list[Path]:
+        """The shards of this name in the folder; those of a set whose name begins alike are none."""
+        name = re.compile(re.escape(self.stem) + r"-\d{6,}\.tar")
+        return sorted(path for path in self.out.glob("*.tar") if name.fullmatch(path.name))
+
+    def _check_space(self, needed: int) -> None:
+        """Refuse to go on where the rest takes `needed` bytes, and there are fewer."""
+        what = f"The rest of {self.source.name} as shards ({self.encoding})"
+        again = "The first shard stays. Free some space and run again, or take a smaller --size or --encoding jpeg."
+        check_free(self.out, needed, what, again)
+
+    def _write_shard(self, path: Path, places: Sequence[int], identity: str) -> Scan:
         """Write the shard, or find what of it was written before: the plan says that it is the same."""
         if path.exists():
             found = scan(path, decoding=False)
@@ -140,6 +159,12 @@ class _Writer:
                     self.failures.add(place, encoded)
                 else:
                     self._add(tar, place, *encoded)
+            if self.source.identity(places) != identity:
+                first = f" (the first that cannot be read: {self.failures.listed[0]})" if self.failures.listed else ""
+                raise DataLostError(
+                    f"Images of {self.source.name} changed or vanished while {path} was written{first}. The shards "
+                    "before it stay. Restore them and run again."
+                )
         return scan(path, decoding=False)
 
     def _encode(self, place: int) -> tuple[str, bytes] | Unreadable:
@@ -149,12 +174,11 @@ class _Writer:
             upright = decode(image)
             if self.size is None:
                 path = Path(str(image))
-                return path.suffix[1:].lower(), path.read_bytes()
+                with reasons():
+                    return path.suffix[1:].lower(), path.read_bytes()
             pixels = fit_square(upright, self.size, self.options.fit)
         except Unreadable as reason:
             return reason
-        except OSError as error:
-            return Unreadable(error.strerror or str(error))
         buffer = BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, **_SAVED_AS[self.encoding])
         return _SUFFIX[self.encoding], buffer.getvalue()
@@ -183,6 +207,7 @@ class _Writer:
     def _finish(self, shards: tuple[Shard, ...], members: NDArray[np.int64]) -> ShardIndex:
         source, targets = self.source, self.source.targets
         members = np.ascontiguousarray(members)
+        fit = None if self.size is None else self.options.fit
         index = ShardIndex(
             name=source.name,
             split=source.split,
@@ -191,9 +216,9 @@ class _Writer:
             n=len(members),
             columns=0 if targets is None else None if targets.ndim == 1 else targets.shape[1],
             size=self.size,
-            fit=None if self.size is None else self.options.fit,
+            fit=fit,
             encoding=self.encoding,
-            fingerprint=content_hash(shards, members, source.classes),
+            fingerprint=content_hash(shards, members, source.classes, source.task, self.size, fit),
             source=self.source_said,
             total=len(source),
             unreadable=tuple(self.failures.listed),

@@ -76,14 +76,18 @@ class Source:
         image = self.images[index]
         return str(image) if isinstance(image, str | Path) else f"image {index} of {self.name}, {self.split}"
 
-    def identity(self) -> str:
+    def identity(self, indices: Sequence[int] | None = None) -> str:
         """A hash that changes when an image, its place or its target does, without decoding anything.
 
-        Files count by path, size and times: a write changes the inode's time even where the other two stay.
+        Files count by path, size and times: a write changes the inode's time even where the other two stay. With
+        `indices` it is that of the images there, in that order.
         """
-        targets = b"" if self.targets is None else self.targets.tobytes()
+        targets = b""
+        if self.targets is not None:
+            targets = (self.targets if indices is None else self.targets[np.asarray(indices, np.int64)]).tobytes()
         head: tuple[bytes | str, ...] = (self.name, self.split, self.task, *self.classes, targets)
-        return digest_each(chain(head, map(_stamp, self.images)))
+        images = self.images if indices is None else (self.images[index] for index in indices)
+        return digest_each(chain(head, map(_stamp, images)))
 
 
 @dataclass(frozen=True)

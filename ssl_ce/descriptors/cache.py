@@ -96,8 +96,19 @@ class FeatureCache:
         return self._find(descriptor, images) is not None
 
     def join(self, descriptor: Descriptor, images: ImageSet, pieces: Sequence[ImageSet]) -> None:
-        """Write the features of `images` from those of its `pieces`, which hold them in order and are then removed."""
+        """Write the features of `images` from those of its `pieces`, which hold them in order and are then removed.
+
+        Raises
+        ------
+        UserError
+            If those of a piece are not there, which another process has described.
+        """
         if not self.holds(descriptor, images):
+            if not all(self.holds(descriptor, piece) for piece in pieces if len(piece)):
+                raise UserError(
+                    f"The features that another process described are not in {self.folder}: the cache must lie where "
+                    "every machine reads it. Set SSL_CE_CACHE to such a folder on all of them."
+                )
             found = [self.features(descriptor, piece) for piece in pieces if len(piece)]
             with atomic_write(self._path(descriptor, images)) as temporary:
                 shape = (len(images), found[0].shape[1])

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_ce.data.imageset import ImageSet
+from ssl_ce.data.views import resized
 from ssl_ce.errors import UserError, unknown
 from ssl_ce.files import digest
 from ssl_ce.images import as_holes, as_images
 from ssl_ce.methods.saved import state_hash
-from ssl_ce.networks.encoder import Encoder, tap_shape
+from ssl_ce.networks.encoder import Encoder, InputSpec, tap_shape
 
 _BATCH = 64
 _CALIBRATION_IMAGES = 1024
@@ -169,5 +170,6 @@ class NetworkDescriptor:
         return found.flatten(1).float().cpu()
 
     def _network_input(self, images: Tensor) -> Tensor:
-        prepared: Tensor = self.encoder.input.prepare(images.to(self._device))
-        return prepared
+        """Laid out as the encoder's weights are, while a pixel is one byte and not four."""
+        spec: InputSpec = self.encoder.input
+        return spec.normalize(resized(images.to(self._device), spec.size).to(memory_format=torch.channels_last))

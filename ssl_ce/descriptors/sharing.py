@@ -25,6 +25,11 @@ def describe_images_together(
     Every process must call it. Batches hold the same images as one process's, so the features are bit for bit those
     that one process of the same device and thread count computes. The pieces lie in the cache until rank 0 has joined
     them; an interrupted run finds them again.
+
+    Raises
+    ------
+    UserError
+        If rank 0 does not find the others' pieces: the machines do not share the cache's folder.
     """
     descriptors = list(subject.taps.values()) if isinstance(subject, EveryTap) else [subject]
     missing = processes.highest(int(not all(cache.holds(descriptor, images) for descriptor in descriptors)))

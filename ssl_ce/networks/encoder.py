@@ -71,7 +71,7 @@ class InputSpec:
         """uint8 (n, 3, h, w) -> float32 of the same shape, as the encoder expects its values."""
         mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1) * 255.0
         std = torch.tensor(self.std, device=images.device).view(3, 1, 1) * 255.0
-        return (images.float() - mean) / std
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 (n, 3, h, w) of any size -> normalised float32 (n, 3, size, size), by antialiased bicubic resizing."""

@@ -7,6 +7,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def largest_batch(recipe: Recipe, images: ImageSet, memory: int | None = None) -
     while not fits(tried, images, memory):
         # A batch is never larger than what there is to train on.
         batch = min(tried.optim.batch_size, len(images) - recipe.data.held_out)
-        if batch < 4:
+        if batch <= 2:
             raise MemoryFullError(
                 f"Not even a batch of {batch} fits into the memory. Nothing was written. Take smaller images "
                 "(--set method.size=N), a smaller network, or --precision bf16."
             )
-        tried = tried.with_batch(batch // 2)
+        tried = tried.with_batch(max(2, batch // 2))
     return tried
 
 
@@ -76,8 +77,8 @@ def fits(recipe: Recipe, images: ImageSet, memory: int | None = None) -> bool:
         theirs.close()
         try:
             answer = ours.recv()
-        except EOFError:  # killed for want of memory, or ended by a library that found none
-            answer = False
+        except EOFError:
+            answer = _how_it_died(trial)
         finally:
             trial.kill()
             trial.join()
@@ -85,6 +86,14 @@ def fits(recipe: Recipe, images: ImageSet, memory: int | None = None) -> bool:
     if isinstance(answer, Exception):
         raise answer
     return bool(answer)
+
+
+def _how_it_died(trial: BaseProcess) -> bool | RuntimeError:
+    """False where a signal ended the trial: the kernel's for want of memory, or a library's that found none."""
+    trial.join()
+    if trial.exitcode is not None and trial.exitcode >= 0:
+        return RuntimeError(f"A trial of --auto-batch could not be run: its process ended with {trial.exitcode}.")
+    return False
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,8 @@ def feature_spread(encoder: Encoder, images: Tensor) -> float:
 
 def collapse_warning(spread: float, step: int) -> str:
     """What to say of an encoder with that spread: "" if it has not collapsed."""
+    if math.isnan(spread):
+        return f"The encoder's features are not numbers at step {step}: its weights have diverged. Stop the training."
     if spread >= COLLAPSED:
         return ""
     return (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
-from ssl_ce.data.packing import epoch_order
+from ssl_ce.data.packing import enter_epoch, epoch_order, is_decoded
 from ssl_ce.data.views import random_crop, random_flip
 from ssl_ce.errors import UserError
 from ssl_ce.methods.base import Batch, Method
@@ -29,7 +29,7 @@ class Feed:
     Parameters
     ----------
     images
-        A packed set.
+        A packed set, or a sharded one.
     size
         Side of the crops, in pixels; at most the set's.
     batch_size
@@ -72,19 +72,27 @@ class Feed:
         self._resident = self._load_resident()
 
     def batches(self, first_step: int, last_step: int) -> Iterator[Batch]:
-        """The batches of steps `first_step` (from 0) to `last_step`, the next one read while this one is used."""
-        with ThreadPoolExecutor(1, "feed") as reader:
+        """The batches of steps `first_step` (from 0) to `last_step`.
+
+        The next batch is read while this one is used, and the next epoch's order drawn while this epoch lasts.
+        """
+        last_epoch = (last_step - 1) // self.steps_per_epoch
+        with ThreadPoolExecutor(1, "feed") as reader, ThreadPoolExecutor(1, "order") as drawer:
             pending: Future[_Read] | None = None
-            order: tuple[int, Tensor] | None = None
+            orders: dict[int, Future[Tensor]] = {}
+            entered = -1
             for step in range(first_step, last_step + 1):
                 following = None
                 if step < last_step:
                     epoch, place = divmod(step, self.steps_per_epoch)
-                    if order is None or order[0] != epoch:
-                        order = (epoch, epoch_order(self.images, self.seed, epoch))
+                    for due in range(epoch, min(epoch + 1, last_epoch) + 1):
+                        if due not in orders:
+                            orders[due] = drawer.submit(epoch_order, self.images, self.seed, due)
+                    orders.pop(epoch - 1, None)
                     start = place * self.batch_size + self._offset
-                    indices = order[1][start : start + self._share]
-                    following = reader.submit(self._read, indices, epoch)
+                    indices = orders[epoch].result()[start : start + self._share]
+                    following = reader.submit(self._read, indices, epoch, entering=epoch != entered)
+                    entered = epoch
                 if pending is not None:
                     yield self._view(*pending.result())
                 pending = following
@@ -101,7 +109,9 @@ class Feed:
             "source": images.source,
         }
 
-    def _read(self, indices: Tensor, epoch: int) -> _Read:
+    def _read(self, indices: Tensor, epoch: int, *, entering: bool) -> _Read:
+        if entering:
+            enter_epoch(self.images, self.seed, epoch)
         labels = None
         if self.images.task == "classes":
             labels = torch.from_numpy(self.images.targets(indices)).to(self.device)
@@ -120,7 +130,7 @@ class Feed:
         return Batch(pixels, indices, self.seed, epoch, labels)
 
     def _load_resident(self) -> Tensor | None:
-        if self.device.type != "cuda" or self.images.size is None:
+        if self.device.type != "cuda" or self.images.size is None or not is_decoded(self.images):
             return None
         height, width = self.images.size
         needed = len(self.images) * 3 * height * width

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Log:
         if tensorboard and not tensorboard_missing():
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start > 0 else None)
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Append one row. A column that is new is added to the file's header; earlier rows leave it empty."""
@@ -52,13 +53,17 @@ class Log:
             except OSError as error:
                 raise explain(error, self.path) from error
         if self._writer is not None:
-            for key, value in values.items():
-                self._writer.add_scalar(key, value, step)
+            try:
+                for key, value in values.items():
+                    self._writer.add_scalar(key, value, step)
+            except OSError as error:  # of an earlier row: a thread of TensorBoard's writes it
+                raise explain(error, self.path.parent / "tensorboard") from error
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds."""
+        """Write out what TensorBoard still holds. What it cannot write is lost to it; `log.csv` has it."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):
+                self._writer.close()
 
     def _write(self, rows: list[dict[str, str]], columns: list[str] | None = None) -> None:
         if columns is None:

@@ -56,8 +56,9 @@ class Looks:
         def due(every: int) -> bool:
             return every > 0 and (step % every == 0 or last)
 
-        if due(self.settings.online_every):
-            self._on_main(lambda: self._look_online(step, batch))
+        online = due(self.settings.online_every)
+        if online or due(self.settings.held_out_every):
+            self._on_main(lambda: self._look_at_features(step, batch, online))
         if due(self.settings.held_out_every) and self.held_out is not None:
             self._on_main(lambda: self._look_at_held_out(step))
         if due(self.settings.samples_every) and "fill" in self.method.capabilities:
@@ -72,8 +73,8 @@ class Looks:
 
         self.players.processes.on_main(evaluate)
 
-    def _look_online(self, step: int, batch: Batch) -> None:
-        numbers = {} if self.hooks.online is None else dict(self.hooks.online(self.method))
+    def _look_at_features(self, step: int, batch: Batch, online: bool) -> None:
+        numbers = dict(self.hooks.online(self.method)) if online and self.hooks.online is not None else {}
         if len(batch.images) > 1:  # one image differs from no other
             numbers["feature_spread"] = feature_spread(self.method.encoder, batch.images[:_FEW])
             message = collapse_warning(numbers["feature_spread"], step)

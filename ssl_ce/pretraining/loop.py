@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,7 @@ from torch import Tensor
 
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.devices import choose_device
-from ssl_ce.errors import (
-    DataLostError,
-    DiskFullError,
-    UserError,
-    is_out_of_memory,
-)
+from ssl_ce.errors import DataLostError, DiskFullError, SslCeError, UserError, is_out_of_memory
 from ssl_ce.manifest import describe_machine, peak_memory_mb
 from ssl_ce.methods.base import Batch, Method
 from ssl_ce.methods.saved import build_method
@@ -34,7 +29,7 @@ from ssl_ce.pretraining.optimization import schedule_factor
 from ssl_ce.pretraining.players import Players
 from ssl_ce.pretraining.recipe import Recipe, for_images
 from ssl_ce.pretraining.run import RunDirectory, all_finite
-from ssl_ce.processes import Processes, alone
+from ssl_ce.processes import LostError, Processes, single
 
 
 def pretrain(
@@ -69,7 +64,7 @@ def pretrain(
     """
     if processes is None:
         device = choose_device(recipe.device)
-        processes = alone(device, choose_precision(recipe, device))
+        processes = single(device, choose_precision(recipe, device))
     run = RunDirectory(out)
     together = processes
     training = processes.together(lambda: _prepare(recipe, images, run, hooks or Hooks(), together))
@@ -134,12 +129,12 @@ class _Training:
 
     def go(self) -> Path:
         """Train to the end."""
-        self.processes.together(self._set_up)
+        self._set_up(self.processes.together(self._load))
         self.started, first = time.perf_counter(), self.step
         self.processes.on_main(self._open_files)
         try:
             with stop_signals() as stop:
-                if self.step == 0:
+                if self.saved_step < 0:
                     self.looks.before_the_first()
                 for batch in self.feed.batches(self.step, self.total):
                     factor = schedule_factor(self.step, self.total, self.recipe.optim)
@@ -171,21 +166,43 @@ class _Training:
                 self.log.close()
         return self.run.path
 
-    def _set_up(self) -> None:
+    def _load(self) -> dict[str, Any] | None:
         state = self.run.load()
+        if state is not None:
+            with self._reading(state):
+                self.step, self.seconds_before = int(state["step"]), float(state["seconds"])
+                self.sums = {key: value.to(self.processes.device) for key, value in state["sums"].items()}
+                self.summed = int(state["summed"])
+                self.saved_step = self.step
+        return state
+
+    def _set_up(self, state: dict[str, Any] | None) -> None:
+        if not self.processes.same(self.saved_step, self.feed.images.fingerprint):
+            self.processes.fail(
+                UserError(
+                    f"The processes do not see the same images, or not the same {self.run.path}. "
+                    "Both must lie where every machine reads them."
+                )
+            )
         try:
-            self._take_up(state)
+            with self._reading(state):
+                self._take_up(state)
+        except SslCeError as error:
+            self.processes.fail(error)
+
+    @contextmanager
+    def _reading(self, state: dict[str, Any] | None) -> Iterator[None]:
+        """What fails in the block is laid to the checkpoint, where there is one, or to another process that is gone."""
+        try:
+            yield
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self.processes.lost(error):
+                raise LostError from error
             if state is None or is_out_of_memory(error):
                 raise
             raise self.run.damaged(error) from error
 
     def _take_up(self, state: dict[str, Any] | None) -> None:
-        if not self.processes.same(-1 if state is None else int(state["step"]), self.feed.images.fingerprint):
-            raise UserError(
-                f"The processes do not see the same images, or not the same {self.run.path}. "
-                "Both must lie where every machine reads them."
-            )
         if state is not None and state["data_fingerprint"] != self.feed.images.fingerprint:
             raise UserError(
                 f"The images of {self.recipe.data.source} are not those that {self.run.path} was trained on. "
@@ -195,11 +212,6 @@ class _Training:
         self.looks = Looks(
             self.method, self.players, self.recipe.log, self.hooks, self.held_out, self._add_to_log, self.run.path
         )
-        if state is not None:
-            self.step, self.seconds_before = int(state["step"]), float(state["seconds"])
-            self.sums = {key: value.to(self.processes.device) for key, value in state["sums"].items()}
-            self.summed = int(state["summed"])
-            self.saved_step = self.step
 
     def _open_files(self) -> None:
         self.changes = self.run.change(self.recipe, max(0, self.saved_step))

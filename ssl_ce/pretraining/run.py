@@ -34,8 +34,6 @@ CHECKPOINT = "checkpoint.pt"
 MANIFEST = "manifest.json"
 # What a process that is killed while it begins a run leaves: the run can be begun as if it were not there.
 _BEFORE_THE_RECIPE = frozenset((LOCK, INITIAL_ENCODER))
-# Seconds to wait for a process that was told to stop and is still saving.
-_PATIENCE = 10.0
 
 
 class RunDirectory:
@@ -52,20 +50,20 @@ class RunDirectory:
         """Whether a checkpoint is there to go on from."""
         return (self.path / CHECKPOINT).is_file()
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Nobody else trains here while the block runs. Refuses (`UserError`) where somebody does."""
+    def alone(self, patience: float | None = None) -> AbstractContextManager[None]:
+        """Nobody else trains here while the block runs. Refuses (`UserError`) where somebody does: `locks.alone`."""
         return alone(
             self.path,
             lambda who: (
                 f"{self.path} is being trained by another process ({who}). Wait until it ends, or choose another --out."
             ),
-            patience=_PATIENCE,
+            patience=patience,
         )
 
     def forget(self) -> None:
         """Take away what a run left that was begun and never saved, so that it can be begun again."""
         if self.exists() and not self.saved():
-            for name in (RECIPE, INITIAL_ENCODER, "log.csv"):
+            for name in (RECIPE, INITIAL_ENCODER, MANIFEST, "log.csv"):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
             shutil.rmtree(self.path / "samples", ignore_errors=True)

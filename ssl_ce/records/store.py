@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Callable, Collection
@@ -27,6 +28,8 @@ from ssl_ce.records.record import Record
 
 # Numbers of all outcomes of one record: thirty of a million images.
 _MOST_BYTES = 1 << 28
+# What differs when the same is judged again in the same way.
+_OF_THE_MOMENT = frozenset(("created", "seconds", "peak_memory_mb"))
 
 
 class RecordStore:
@@ -48,6 +51,9 @@ class RecordStore:
     def append(self, record: Record) -> None:
         """Keep `record`, its outcomes first, so that a record that is there has its outcomes.
 
+        One that is there already, and is no other but for its date, seconds and memory, is not written again: it was
+        made by a process that was killed afterwards, or by the same command.
+
         Raises
         ------
         UserError
@@ -64,7 +70,10 @@ class RecordStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                _append_line(file, line)
+                file.seek(0)
+                there = _latest(file.read(), record.id)
+                if there is None or _lasting(there) != _lasting(record):
+                    _append_line(file, line)
         except OSError as error:
             raise explain(error, self.path) from error
 
@@ -161,6 +170,24 @@ def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "biuf":
         raise ValueError("its arrays are no rows of numbers")
     return values.astype(np.float64)
+
+
+def _latest(content: bytes, record_id: str) -> Record | None:
+    """The last record of that id in `content`, of which only the lines that hold the id are parsed."""
+    wanted, end = json.dumps(record_id).encode(), len(content)
+    while (place := content.rfind(wanted, 0, end)) >= 0:
+        end = content.rfind(b"\n", 0, place) + 1
+        with suppress(ValidationError):
+            record = Record.model_validate_json(content[end:].partition(b"\n")[0])
+            if record.id == record_id:
+                return record
+    return None
+
+
+def _lasting(record: Record) -> dict[str, Any]:
+    """What of a record is the same each time. NaN, which equals nothing, is null in JSON."""
+    values: dict[str, Any] = json.loads(record.model_dump_json(exclude=set(_OF_THE_MOMENT)))
+    return values
 
 
 def _append_line(file: FileIO, line: bytes) -> None:

@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ssl_ce.errors import UserError, unknown
+from ssl_ce.errors import UserError, unknown, visible
 from ssl_ce.files import digest
 from ssl_ce.records.record import Metric, Record
 from ssl_ce.records.statistics import bootstrap_difference, mean_metric
-from ssl_ce.report.frames import as_json, tidy_frame
+from ssl_ce.report.frames import as_csv, as_json, tidy_frame
 from ssl_ce.report.layout import Table, arrange, head
 from ssl_ce.report.markdown import markdown_table
 from ssl_ce.report.terminal import print_tables
@@ -165,10 +165,10 @@ def breakdown_frame(tables: Iterable[Breakdown]) -> pd.DataFrame:
 def render_breakdown(tables: Sequence[Breakdown], format: Literal["md", "csv", "json"]) -> str:
     """The tables as text that ends in a newline: `md` as they are printed; `csv` and `json` as `breakdown_frame`."""
     if format == "md":
-        return "\n\n".join(table.alone or markdown_table(table) for table in tables) + "\n"
+        return visible("\n\n".join(table.alone or markdown_table(table) for table in tables) + "\n")
     frame = breakdown_frame(tables)
     if format == "csv":
-        return str(frame.to_csv(index=False, lineterminator="\n"))
+        return as_csv(frame)
     return as_json(frame.astype(object).where(frame.notna(), None).to_dict("records"))
 
 
@@ -178,7 +178,7 @@ def print_breakdown(tables: Iterable[Breakdown], console: Console) -> None:
         if number:
             console.print()
         if table.alone is not None:
-            console.print(table.alone, markup=False, highlight=False)
+            console.print(visible(table.alone), markup=False, highlight=False)
         else:
             print_tables([table], console)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ssl_ce.errors import one_line
 from ssl_ce.records.record import DatasetInfo, Metric, Record
 from ssl_ce.report.layout import heading_of
 from ssl_ce.report.units import MISSING, unit_of
@@ -86,7 +87,7 @@ def diff(a: Record, b: Record) -> Diff:
 
 def title(record: Record) -> str:
     """Which record it is: "a1b2c3 · linear-probe@1 · digits/test · labels: all · hog"."""
-    return f"{record.id} · {heading_of(record)} · {record.subject.name}"
+    return one_line(f"{record.id} · {heading_of(record)} · {record.subject.name}")
 
 
 def print_diff(found: Diff, console: Console, names: tuple[str, str] = ("A", "B")) -> None:
@@ -97,7 +98,7 @@ def print_diff(found: Diff, console: Console, names: tuple[str, str] = ("A", "B"
         for one in found.differences:
             first = "" if one.kind in kinds else f"{one.kind}: "
             kinds.add(one.kind)
-            grid.add_row(Text(first + one.name), Text(_shown(one.a)), Text(_shown(one.b)))
+            grid.add_row(Text(one_line(first + one.name)), Text(_shown(one.a)), Text(_shown(one.b)))
         console.print(grid)
     else:
         console.print("Nothing differs in what was declared and used.", style="dim")
@@ -110,7 +111,7 @@ def print_diff(found: Diff, console: Console, names: tuple[str, str] = ("A", "B"
             numbers[0] += f" [{unit.show(moved.low)}, {unit.show(moved.high)}]"
         change = MISSING if moved.a is None or moved.b is None else unit.show(moved.b - moved.a, signed=True)
         change = "0" if moved.verdict == "equal" else change
-        grid.add_row(Text(moved.metric + symbol), *map(Text, (*numbers, change, moved.verdict)))
+        grid.add_row(Text(one_line(moved.metric + symbol)), *map(Text, (*numbers, change, moved.verdict)))
     console.print(grid)
 
 
@@ -160,7 +161,7 @@ def _moved(name: str, a: Metric | None, b: Metric | None) -> Moved:
 
 
 def _shown(value: Any) -> str:
-    text = MISSING if value is None else str(value)
+    text = MISSING if value is None else one_line(str(value))
     if isinstance(value, str) and _HASH.fullmatch(value):
         text = f"{value[:12]}{value.lstrip('0123456789abcdef')}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

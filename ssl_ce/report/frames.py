@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ssl_ce.errors import visible
 from ssl_ce.records.record import Record
 from ssl_ce.report.layout import Table
 
@@ -38,7 +39,7 @@ def tidy_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def records_csv(records: Iterable[Record]) -> str:
     """The tidy frame as CSV."""
-    return str(tidy_frame(records).to_csv(index=False, lineterminator="\n"))
+    return as_csv(tidy_frame(records))
 
 
 def records_json(records: Iterable[Record]) -> str:
@@ -49,12 +50,17 @@ def records_json(records: Iterable[Record]) -> str:
 def comparisons_text(tables: Iterable[Table], format: Literal["csv", "json"]) -> str:
     """Every comparison of the tables, those of single runs too: a row, or an object, each."""
     rows = list(_comparisons(tables))
-    return as_json(rows) if format == "json" else str(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    return as_json(rows) if format == "json" else as_csv(pd.DataFrame(rows))
 
 
 def as_json(value: Any) -> str:
     """JSON that ends in a newline. It has no infinity and no NaN: they are null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n"
+    return visible(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """CSV without the index."""
+    return visible(str(frame.to_csv(index=False, lineterminator="\n")))
 
 
 def _comparisons(tables: Iterable[Table]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ssl_ce.errors import visible
 from ssl_ce.records.record import Record
 from ssl_ce.report.frames import records_csv, records_json
 from ssl_ce.report.html import html_page
@@ -31,5 +32,5 @@ def render_tables(tables: Sequence[Table], format: Literal["md", "latex", "html"
     if format == "html":
         return html_page(tables)
     if format == "latex":
-        return "\n\n".join((PREAMBLE, *map(latex_table, tables))) + "\n"
-    return "\n\n".join(map(markdown_table, tables)) + "\n"
+        return visible("\n\n".join((PREAMBLE, *map(latex_table, tables))) + "\n")
+    return visible("\n\n".join(map(markdown_table, tables)) + "\n")

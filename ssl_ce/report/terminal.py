@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
+from ssl_ce.errors import visible
 from ssl_ce.records.record import Record
 from ssl_ce.report.layout import Table, arrange
 from ssl_ce.report.terminal_grid import Cell, Grid
@@ -29,7 +30,8 @@ def print_tables(tables: Iterable[Table], console: Console, *, everything: bool 
     for number, table in enumerate(tables):
         blocks = table.blocks if everything else table.brief
         unshown |= dict.fromkeys(metric for metric in table.metrics if not any(metric in block for block in blocks))
-        console.print(("\n" if number else "") + table.heading, style="bold", markup=False, highlight=False)
+        heading = visible(table.heading)
+        console.print(("\n" if number else "") + heading, style="bold", markup=False, highlight=False)
         for block in blocks:
             for grid in _grids(table, block, console):
                 grid.print(console)
@@ -52,7 +54,7 @@ def _print_comparisons(compared: Comparisons, console: Console) -> None:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, style="dim", markup=False, highlight=False)
+    console.print(visible(line), style="dim", markup=False, highlight=False)
 
 
 def _grids(table: Table, metrics: Sequence[str], console: Console) -> list[Grid]:

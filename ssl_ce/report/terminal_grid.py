@@ -13,6 +13,8 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
+from ssl_ce.errors import one_line
+
 Part = tuple[str, str]  # text, rich's style
 Cell = tuple[Part, ...]
 
@@ -73,10 +75,11 @@ class Grid:
         return table
 
     def _text(self, cell: Cell) -> Text:
-        return Text("\n" if self.stacked else " ").join(Text(text, style) for text, style in cell)
+        return Text("\n" if self.stacked else " ").join(Text(text, style) for text, style in map(_clean, cell))
 
     def _lines(self, cell: Cell) -> list[Cell]:
-        return [(part,) for part in cell] if self.stacked else [cell]
+        parts = tuple(map(_clean, cell))
+        return [(part,) for part in parts] if self.stacked else [parts]
 
     def _row(self, cells: Sequence[Cell], console: Console, *, bottom: bool = False) -> Iterator[str]:
         columns = [self._lines(cell) for cell in cells]
@@ -89,6 +92,11 @@ class Grid:
                 text, space = " ".join(_painted(console, part) for part in line), " " * (width - _width(line))
                 texts.append(space + text if number else text + space)
             yield f" {_BETWEEN.join(texts)} "
+
+
+def _clean(part: Part) -> Part:
+    """What a record of somebody else says becomes one line that commands no terminal."""
+    return part if part[0].isprintable() else (one_line(part[0]), part[1])
 
 
 def _width(line: Cell) -> int:

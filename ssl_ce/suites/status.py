@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_ce.errors import UserError
+from ssl_ce.files import hash_of
 from ssl_ce.methods.saved import WEIGHTS, is_run
 from ssl_ce.pretraining.run import RunDirectory
 from ssl_ce.records.record import Record
@@ -85,13 +85,13 @@ def fresh_records(
 
 def hashes_of(files: Iterable[Path]) -> list[str]:
     """Content hashes of `files`, sorted."""
-    return sorted(_hash_of(path, path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return sorted(_hash_at(path, path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
 @lru_cache
-def _hash_of(path: Path, *version: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def _hash_at(path: Path, *version: int) -> str:
+    """`hash_of`, computed once of each version of a file."""
+    return hash_of(path)
 
 
 def _of_pretraining(cell: PretrainCell) -> State:

@@ -11,6 +11,7 @@ from ssl_ce.devices import choose_device
 from ssl_ce.evaluators import evaluators
 from ssl_ce.evaluators.base import Env
 from ssl_ce.evaluators.judge import judge
+from ssl_ce.locks import LONG_PATIENCE
 from ssl_ce.methods.saved import WEIGHTS
 from ssl_ce.pretraining.hooks import Progress
 from ssl_ce.pretraining.loop import pretrain
@@ -52,7 +53,8 @@ def _pretrain(cell: PretrainCell, report: Callable[[Report], None]) -> None:
         warnings.warn(f"{cell.label}: {message}", stacklevel=2)
 
     run = RunDirectory(cell.path)
-    with run.alone():
+    # Whoever holds it while this suite runs outlived its worker, and saves.
+    with run.alone(LONG_PATIENCE):
         run.forget()
     hooks = hooks_for(cell.recipe, images, show, warn)
     pretrain(cell.recipe, images, cell.path, resume=run.exists(), hooks=hooks)

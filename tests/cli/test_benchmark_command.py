@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ssl_ce import locks
 from ssl_ce.evaluators import evaluators
 from ssl_ce.evaluators.knn import Knn
 from ssl_ce.records.store import RecordStore
@@ -349,7 +350,8 @@ def test_a_suite_that_is_terminated_goes_on_where_it_stopped(ce, inline):
     assert len(RecordStore(Path("results/tiny")).records()) == 4
 
 
-def test_two_at_once_do_not_share_results(ce, inline):
+def test_two_at_once_do_not_share_results(ce, inline, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0.0)
     write(pretrain={}, evaluate=[{"evaluator": "knn", "subjects": "hog", "floors": False}])
     Path("results/tiny").mkdir(parents=True)
     with Path("results/tiny/.lock").open("w") as file:

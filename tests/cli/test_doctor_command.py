@@ -14,7 +14,7 @@ import torch
 
 from ssl_ce import health
 from ssl_ce.cli import doctor
-from ssl_ce.files import TEMPORARY
+from ssl_ce.files import TEMPORARY, sweep
 
 
 def checks_of(out: str) -> dict[str, dict]:
@@ -97,11 +97,33 @@ def test_leftovers_of_killed_processes_are_counted(fresh_cache: Path):
     assert (found.status, found.numbers) == ("warn", {"files": 2, "bytes": 9, "leftovers": 1})
 
 
+def test_a_file_that_is_renamed_while_the_cache_is_measured_is_passed_over(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fresh_cache.mkdir()
+    (fresh_cache / "x.npy").write_bytes(b"whole")
+    monkeypatch.setattr(health.os, "walk", lambda folder: [(folder, [], ["x.npy", "gone.npy"])])
+    found = health.look("cache", health._cache)
+    assert (found.status, found.numbers["bytes"]) == ("ok", 5)
+
+
+def test_the_disk_is_tried_with_a_file_that_another_writer_cannot_sweep(tmp_path: Path, monkeypatch):
+    seen = []
+
+    def sweep_meanwhile(file: int) -> None:
+        sweep(tmp_path)
+        seen.extend(everything(tmp_path))
+
+    monkeypatch.setattr(health, "_forget", sweep_meanwhile)
+    assert health.look("disk", lambda: health._disk("disk", tmp_path)).status != "FAIL"
+    assert seen == everything(tmp_path) == []
+
+
 def test_a_disk_without_space_and_one_that_lies_are_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(health.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     assert health._disk("disk", tmp_path).status == "FAIL"
     monkeypatch.undo()
-    monkeypatch.setattr(Path, "read_bytes", lambda _: b"other")
+    monkeypatch.setattr(health, "_forget", lambda file: os.pwrite(file, b"other", 0))
     assert "gives back other bytes" in health._disk("disk", tmp_path).said
     assert everything(tmp_path) == []
 

@@ -54,7 +54,7 @@ def test_every_kind_of_descriptor_is_judged_under_the_name_it_was_given(ce, subj
     assert [row.subject.name for row in rows()] == [subject]
     assert subject in answer.out
     assert answer.out.endswith(
-        "1 record added to results/local/records.jsonl. Show them all: ce results show results/local\n"
+        "1 record kept in results/local/records.jsonl. Show them all: ce results show results/local\n"
     )
 
 
@@ -76,7 +76,7 @@ def test_several_subjects_and_the_floors_make_one_table(ce):
     names = {"run@conv2", "gist?side=32", "pixels", "hog", "init:run@conv2"}
     assert {row.subject.name for row in rows()} == names
     assert answer.out.count("linear-probe@1 · ") == 1
-    assert "5 records added" in answer.out
+    assert "5 records kept in" in answer.out
 
 
 def test_the_tap_that_stands_for_all_is_said(ce):

@@ -45,8 +45,9 @@ def failing(ce, monkeypatch):
         (Stopped("Stopped after saving."), 75, "Stopped after saving."),
         (KeyboardInterrupt(), 130, "Interrupted; what was already written is whole."),
         (OSError(errno.ENOSPC, "No space left on device", "log.csv"), 1, "Error: The disk is full: log.csv was not "),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "Error: a/b is not yours to read or to write"),
         (MemoryError(), 1, "Error: This machine ran out of memory. Use a smaller --batch-size"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "Error: The device ran out of memory."),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "Error: The GPU ran out of memory."),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from click.testing import CliRunner
@@ -49,6 +50,30 @@ def test_records_are_shown_as_a_table_unless_told_otherwise(folder):
 )
 def test_records_are_shown_in_each_format(folder, layout, part):
     assert part in show(folder, "--format", layout).output
+
+
+@pytest.mark.parametrize("layout", ["table", "md", "csv", "json", "latex"])
+def test_records_of_somebody_else_command_no_terminal(tmp_path, layout):
+    evil = "\x1b]0;owned\x07\x9b2J\x7f"
+    record = Record(
+        id="a",
+        cell="b",
+        protocol=f"knn@1{evil}",
+        variant={f"holes{evil}": evil},
+        subject=SubjectInfo(name=f"hog{evil}", identity="a"),
+        dataset=DatasetInfo(name=f"digits{evil}", split=evil, fingerprint=evil, n=360),
+        train=DatasetInfo(name=f"digits{evil}", split=evil, fingerprint=evil, n=360),
+        seed=0,
+        metrics={f"accuracy{evil}": Metric(value=0.9)},
+        config={"set": evil},
+    )
+    RecordStore(tmp_path).append(record)
+    shown = show(tmp_path, "--format", layout)
+    assert shown.exit_code == 0, shown.exception
+    assert "hog" in shown.stdout
+    assert [letter for letter in shown.stdout if unicodedata.category(letter) == "Cc" and letter != "\n"] == []
+    if layout == "json":
+        assert json.loads(shown.stdout)[0]["subject"] == f"hog{evil}"
 
 
 def test_json_goes_to_stdout_alone_even_if_a_line_is_torn(folder):

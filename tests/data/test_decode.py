@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import math
+import os
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +26,7 @@ from ssl_ce.data.decode import (
     quiet_pillow,
 )
 from ssl_ce.data.options import Fit
+from ssl_ce.errors import DataLostError
 
 COLOURS = [(220, 30, 40), (20, 200, 60), (30, 60, 210), (240, 220, 20)]
 
@@ -172,6 +175,36 @@ def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="No such file"):
         decode(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_machine_that_fails_does_not_make_an_image_unreadable(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    quadrants().save(path)
+
+    def failing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", failing)
+    with pytest.raises(DataLostError, match=os.strerror(number)):
+        decode(path)
+
+
+@pytest.mark.parametrize("where", ["PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
+def test_too_little_memory_does_not_make_an_image_unreadable(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    quadrants().save(path)
+
+    def failing(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(where, failing)
+    with pytest.raises(MemoryError):
+        decode(path)
 
 
 @pytest.mark.parametrize("side", [40, 1000])

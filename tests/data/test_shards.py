@@ -21,11 +21,14 @@ from ssl_ce.data.decode import decode, fit_square
 from ssl_ce.data.imageset import ImageSet
 from ssl_ce.data.packing import Subset, epoch_order
 from ssl_ce.data.shards import WINDOW, ShardedImages
+from ssl_ce.data.shards_fetching import WrongShardError
+from ssl_ce.data.shards_index import content_hash
 from ssl_ce.data.shards_naming import expand
+from ssl_ce.data.shards_opening import read_index
 from ssl_ce.data.shards_writing import write_shards
 from ssl_ce.descriptors.cache import FeatureCache
 from ssl_ce.descriptors.pixels import Pixels
-from ssl_ce.errors import DataLostError, UserError
+from ssl_ce.errors import DataLostError, MachineError, UserError
 from ssl_ce.randomness import sample_order
 
 
@@ -305,8 +308,13 @@ def damage(path: Path, how: str) -> None:
 def test_a_damaged_shard_is_refused(how: str, says: str, digit_shards: Path, tmp_path: Path) -> None:
     shutil.copytree(digit_shards, tmp_path / "s")
     damage(tmp_path / "s" / "digits-train-000003.tar", how)
-    with pytest.raises(UserError, match=rf"000003.tar.*{says}"):
-        open_set(str(tmp_path / "s"), "train").read(range(100))
+    if how == "flip":
+        images = open_set(str(tmp_path / "s"), "train")
+        with pytest.raises(WrongShardError, match=rf"000003.tar.*{says}"):
+            images.read(range(100))
+    else:
+        with pytest.raises(UserError, match=rf"000003.tar.*{says}"):
+            open_set(str(tmp_path / "s"), "train")
     assert len(open_set(str(tmp_path / "s"), "test").read(range(40))) == 40
 
 
@@ -346,7 +354,19 @@ def test_a_shard_that_vanishes_in_the_middle_is_told(digit_shards: Path, tmp_pat
         (lambda index: index["shards"][0].update(hash="0"), "does not belong"),
         (lambda index: index["classes"].append("more"), "does not belong"),
         (lambda index: index.update(format="ssl_ce shards 9"), "no index of shards that this version reads"),
-        (lambda index: index.update(n=7), "does not belong"),
+        (lambda index: index.update(n=7), "do not hold 7 images"),
+        (lambda index: index.update(size=17), "does not belong"),
+        (lambda index: index.update(size=9000), "less than or equal to 8192"),
+        (lambda index: index.update(fit="pad"), "does not belong"),
+        (lambda index: index.update(task="none"), "none of the task 'none'"),
+        (lambda index: index.update(columns=0), "none of the task 'classes'"),
+        (lambda index: index.update(columns=10**30), "less than or equal to"),
+        (lambda index: index.update(task="multilabel", columns=len(index["classes"])), "does not belong"),
+        (lambda index: index["shards"][0].update(bytes=10**30), "less than or equal to"),
+        (
+            lambda index: [shard.update(images=shard["images"] + (-1) ** k) for k, shard in enumerate(index["shards"])],
+            "does not belong",
+        ),
     ],
 )
 def test_an_index_that_was_altered_is_refused(
@@ -361,6 +381,66 @@ def test_an_index_that_was_altered_is_refused(
         open_set(str(tmp_path / "s"), "train")
 
 
+def as_npy(values: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def as_npz(values: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, values)
+    return buffer.getvalue()
+
+
+def with_head(data: bytes, text: str) -> bytes:
+    """An .npy file of the length of `data` whose head says `text`."""
+    head = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+    return head + data[len(head) :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"PK\x03\x04" + data[4:],
+        lambda data: as_npz(np.zeros((100, 3), np.int64)),
+        lambda data: data[:-1],
+        lambda data: data + bytes(1 << 20),
+        lambda data: as_npy(np.zeros((100, 3), np.float64)),
+        lambda data: as_npy(np.zeros((3, 100), np.int64)),
+        lambda data: data[:8] + b"\xff\xff" + data[10:],
+        lambda data: with_head(data, "{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000, 3), }"),
+        lambda data: with_head(data, "{'descr': '|O', 'fortran_order': False, 'shape': (100, 3), }"),
+        lambda data: with_head(data, "[" * 100),
+    ],
+)
+def test_members_that_were_altered_are_refused(
+    change: Callable[[bytes], bytes], digit_shards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(digit_shards, tmp_path / "s")
+    path = tmp_path / "s" / "digits-train.shards.npy"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=r"digits-train.shards.npy is missing, or does not belong to"):
+        open_set(str(tmp_path / "s"), "train")
+
+
+@pytest.mark.parametrize("change", [(0, 0, 1 << 40), (0, 1, 1 << 40), (0, 0, -1), (3, 1, -5), (5, 2, 10), (5, 2, -1)])
+def test_members_beyond_their_shards_or_classes_are_refused_whatever_the_fingerprint_says(
+    change: tuple[int, int, int], digit_shards: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(digit_shards, tmp_path / "s")
+    place, path = tmp_path / "s" / "digits-train.shards.json", tmp_path / "s" / "digits-train.shards.npy"
+    members = np.load(path)
+    row, column, value = change
+    members[row, column] = value
+    np.save(path, members)
+    index = read_index(place)
+    lying = content_hash(index.shards, members, index.classes, index.task, index.size, index.fit)
+    place.write_text(json.dumps({**json.loads(place.read_text()), "fingerprint": lying}))
+    with pytest.raises(UserError, match="does not belong"):
+        open_set(str(tmp_path / "s"), "train")
+
+
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
@@ -370,6 +450,8 @@ def test_an_index_that_was_altered_is_refused(
         ("http://user:secret@host/x.tar", "no password"),
         ("https://host/x.tar?token=1", "no password"),
         ("https://host/folder/", r"ends in \.tar"),
+        ("http://[x.tar", "names a host"),
+        ("http:///x.tar", "names a host"),
         ("none-{3..1}.tar", "stands for 0 shards"),
         ("none-{0..99999999999}.tar", "stands for 100,000,000,000 shards"),
         ("none-{0..2}.tar", "none-0.tar cannot be read"),
@@ -413,3 +495,67 @@ def test_what_was_scanned_is_not_scanned_again(tmp_path: Path, monkeypatch: pyte
     open_set(str(path), "train")
     monkeypatch.setattr("ssl_ce.data.shards_foreign.scan", lambda *a, **k: pytest.fail("scanned again"))
     assert len(open_set(str(path), "train")) == 1
+
+
+def test_an_archive_that_vanishes_while_it_is_looked_through_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssl_ce.data import shards_index
+
+    path = write_tar(tmp_path / "a.tar", {"a.png": encoded(picture(0))})
+    samples = shards_index._samples
+
+    def vanishing(*arguments: Any) -> Any:
+        yield from samples(*arguments)
+        path.unlink()
+
+    monkeypatch.setattr(shards_index, "_samples", vanishing)
+    with pytest.raises(UserError, match=r"Cannot read the shard .*a\.tar: No such file"):
+        open_set(str(path), "train")
+
+
+@pytest.mark.parametrize("encoding", ["png", "original"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes() + b" ")])
+def test_an_image_that_changes_or_vanishes_while_shards_are_written_is_noticed(
+    harm: Callable[[Path], object], encoding: Any, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, out = Path(shutil.copytree(photo_folder, tmp_path / "photos")), tmp_path / "out"
+    decoded: list[Any] = []
+
+    def harmful(image: Any) -> Any:
+        decoded.append(image)
+        if len(decoded) == 5:
+            harm(photos / "train/right/11.png")
+        return decode(image)
+
+    def shard(**more: Any) -> int:
+        options = DataOptions(size=None if encoding == "original" else 16, allow_unreadable=True, workers=1)
+        return write_shards(str(photos), "train", out, options, per_shard=8, encoding=encoding, **more).n
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl_ce.data.shards_writing.decode", harmful)
+        with pytest.raises(DataLostError, match=r"changed or vanished while .*-00000\d\.tar was written"):
+            shard()
+    assert not list(out.glob("*.shards.json"))
+    shutil.copytree(photo_folder, photos, dirs_exist_ok=True)
+    assert shard(overwrite=True) == 24
+
+
+def test_shards_of_a_set_whose_name_begins_alike_are_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "digits-train-test-000000.tar"
+    other.write_bytes(b"another set's")
+    for overwrite in (False, True):
+        write_shards("digits?count=20", "train", tmp_path, DataOptions(size=8), overwrite=overwrite)
+    assert other.read_bytes() == b"another set's"
+
+
+def test_a_disk_that_is_too_small_for_the_rest_is_told_after_the_first_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = DataOptions(size=16)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 30_000}))
+    with pytest.raises(MachineError, match=r"The rest of digits as shards \(png\) takes .* kB, but .*The first shard"):
+        write_shards("digits?count=100", "train", tmp_path, options, per_shard=10)
+    assert [path.name for path in tmp_path.glob("*.tar")] == ["digits-train-000000.tar"]
+    monkeypatch.undo()
+    assert write_shards("digits?count=100", "train", tmp_path, options, per_shard=10).n == 100

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ssl_ce.descriptors import load_descriptor
+from ssl_ce.descriptors.cache import FeatureCache
+from ssl_ce.descriptors.sharing import describe_images_together
 from ssl_ce.errors import UserError
 from ssl_ce.evaluators.base import Env, EvaluationData
 from ssl_ce.evaluators.linear_sgd import LinearSgdMae, MaeConfig
 from ssl_ce.evaluators.together import describe_together
-from ssl_ce.processes import alone
+from ssl_ce.processes import Processes, single
 from ssl_ce.records.store import RecordStore
 
 
@@ -42,4 +45,19 @@ def test_an_evaluator_that_reads_no_features_of_whole_images_is_refused(digits_t
     data = EvaluationData(test=digits_test, train=digits_train)
     env = Env()
     with pytest.raises(UserError, match="Leave --devices out"):
-        describe_together(LinearSgdMae(MaeConfig()), ["pixels"], data, env, alone(env.device))
+        describe_together(LinearSgdMae(MaeConfig()), ["pixels"], data, env, single(env.device))
+
+
+def test_pieces_that_lie_in_a_cache_of_another_machine_are_asked_for_and_not_described_again(
+    digits_test: Any, tmp_path: Path, monkeypatch: Any
+):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda *_, **__: None)  # rank 1 is well, and elsewhere
+    descriptor, described = load_descriptor("color-histogram"), []
+    describe = descriptor.describe
+    monkeypatch.setattr(descriptor, "describe", lambda images, holes=None: described.append(images) or describe(images))
+    rank_0 = Processes(None, rank=0, count=2)
+    cache = FeatureCache(tmp_path, batch_size=64)
+    with pytest.raises(UserError, match=f"not in {tmp_path}: the cache must lie where every machine reads it"):
+        describe_images_together(rank_0, cache, descriptor, digits_test)
+    half = -(-len(digits_test) // 64) // 2 * 64
+    assert sum(map(len, described)) == half

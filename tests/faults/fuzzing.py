@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import traceback
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +133,7 @@ class Workplace:
         }  # fmt: skip
         fault: str | None = None
         code = 0
-        with typed(command, self.work, environment) as error, limited():
+        with typed(command, self.work, environment) as said, limited():
             reset_peak_memory()
             held, started = resident(), time.perf_counter()
             try:
@@ -145,10 +146,10 @@ class Workplace:
                 place = traceback.extract_tb(crash.__traceback__)[-1]
                 code, fault = -1, f"{type(crash).__name__}: {crash} ({Path(place.filename).name}:{place.lineno})"
             seconds, mib = time.perf_counter() - started, peak_memory_mb() - held
-        text = error()
+        out, text = said()
         if fault is None and mib > MIB:
             fault = f"took {mib:.0f} MiB"
-        return Outcome(code, text, seconds, mib, fault or misspoken(code, text))
+        return Outcome(code, text, seconds, mib, fault or misspoken(code, text) or commanding(out))
 
     def _everything(self) -> set[tuple[str, tuple[int, int]]]:
         """Files outside the cache with their sizes and times."""
@@ -200,6 +201,16 @@ def misspoken(code: int, error: str) -> str | None:
     if any(not character.isprintable() for line in lines for character in line):
         return f"characters that command a terminal: {error[-300:]!r}"
     return None
+
+
+def commanding(out: str) -> str | None:
+    """What of stdout could command a terminal, wherever the text came from: control characters but for newlines."""
+    line = next((line for line in out.split("\n") if any(map(_is_control, line))), None)
+    return None if line is None else f"characters that command a terminal, on stdout: {line[:300]!r}"
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) == "Cc"
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

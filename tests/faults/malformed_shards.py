@@ -12,27 +12,37 @@ from hypothesis import strategies as st
 from malformed_images import encode
 from mutations import damaged, damaged_json
 
-_COMMANDS = (
-    ["data", "info", "shards", "--no-duplicates"],
-    ["evaluate", "inpainting", "mean-color", "--test", "shards", "--holes", "center", "--no-floors", "--size", "32",
-     "--results", "out/results"],
-    ["data", "pack", "shards", "--size", "16", "--out", "out/a.pack"],
-)  # fmt: skip
+_OWN, _FOREIGN = "shards", "shards/x-test.tar"
+
+
+def _commands(shards: str) -> tuple[list[str], ...]:
+    judged = ["--test", shards, "--no-floors", "--size", "32", "--results", "out/results"]
+    return (
+        ["data", "info", shards, "--no-duplicates"],
+        ["evaluate", "inpainting", "mean-color", *judged, "--holes", "center"],
+        ["evaluate", "knn", "color-histogram", "--train", "train.pack", *judged, "--set", "neighbours=[1]",
+         "--set", "headline=1"],
+    )  # fmt: skip
 
 
 def shard_kinds(seeds: Mapping[str, bytes]) -> Iterator[Kind]:
     """The kind that is archives: `seeds` are whole ones."""
     files = {name: content for name, content in seeds.items() if name.startswith("shards/")}
-    index = next(name for name in files if name.endswith(".json"))
-    archive = next(name for name in files if name.endswith(".tar"))
-    foreign = st.one_of(damaged(files[archive]), st.sampled_from(list(_archives())))
-    damages = st.one_of(
+    index, members, archive = (next(n for n in files if n.endswith(end)) for end in (".json", ".npy", ".tar"))
+    files["train.pack"] = seeds["train.pack"]
+    own = st.one_of(
         damaged_json(json.loads(files[index])).map(lambda content: {**files, index: content}),
+        damaged(files[members]).map(lambda content: {**files, members: content}),
         damaged(files[archive]).map(lambda content: {**files, archive: content}),
-        foreign.map(lambda content: {archive: content}),
     )
-    cases = st.tuples(st.sampled_from(_COMMANDS), damages).map(lambda drawn: Case(*drawn))
-    yield Kind("shards", Case(_COMMANDS[0], files), cases)
+    foreign = st.one_of(damaged(files[archive]), st.sampled_from(list(_archives()))).map(
+        lambda content: {"train.pack": files["train.pack"], _FOREIGN: content}
+    )
+    cases = [
+        st.tuples(st.sampled_from(_commands(shards)), damages).map(lambda drawn: Case(*drawn))
+        for shards, damages in ((_OWN, own), (_FOREIGN, foreign))
+    ]
+    yield Kind("shards", Case(_commands(_OWN)[2], files), st.one_of(cases))
 
 
 def _archives() -> Iterator[bytes]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -81,12 +82,17 @@ def test_the_command_itself_says_one_line(kinds, tmp_path):
         (("-c", "import os; os.system('true')"), "os.system"),
         (("-c", "bytearray(400 << 20)[-1]"), "MiB"),
         (("-c", "raise ValueError('x')"), "ValueError"),
+        (("-c", "print('\\x1b[2J')"), "on stdout"),
+        (("-c", "print('a\\tb')"), "on stdout"),
+        (("-c", "open('/'.join(['..', '..', 'cache-of-another', 'x']), 'w')"), "opened"),
         (("-c", "print('Error: a'); print('Error: b')"), None),
     ],
 )
 def test_what_is_not_allowed_is_seen(place, monkeypatch, command, said):
     """The watch itself: a command that misbehaves is caught at it."""
     monkeypatch.setattr("fuzzing.main", lambda: exec(command[1], {}))
+    (place.root / "cache-of-another").mkdir(exist_ok=True)
     fault = place.run(Case(command)).fault
     (place.root / "above/beside/x").unlink(missing_ok=True)
+    shutil.rmtree(place.root / "cache-of-another")
     assert (fault is None) if said is None else (said in fault)

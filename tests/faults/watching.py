@@ -1,4 +1,4 @@
-"""What a command does while it runs in this process: its time, its stderr, the files it opens, what it starts."""
+"""What a command does while it runs in this process: its time, what it says, the files it opens, what it starts."""
 
 from __future__ import annotations
 
@@ -42,22 +42,26 @@ def limited() -> Iterator[None]:
 
 
 @contextmanager
-def typed(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[Callable[[], str]]:
-    """`command` is what was typed in `folder`; what is said on stderr, by C libraries too, is caught."""
+def typed(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[Callable[[], tuple[str, str]]]:
+    """`command` is what was typed in `folder`; what is said on stdout and, by C libraries too, on stderr is caught."""
     before = Path.cwd(), sys.argv, sys.stdout, sys.stderr, dict(os.environ)
     error = (folder.parent.parent / "stderr").open("w+b")
     kept = os.dup(2)
     os.dup2(error.fileno(), 2)
     os.chdir(folder)
     os.environ.update(environment)
-    sys.argv, sys.stdout = ["ce", *command], io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    sys.argv, sys.stdout = ["ce", *command], out
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
 
-    def said() -> str:
+    def said() -> tuple[str, str]:
         path = folder.parent.parent / "stderr"
         text = path.read_bytes().decode("utf-8", "replace")
         path.unlink()
-        return text
+        out.seek(0)
+        return out.read(), text
 
     try:
         yield said
@@ -77,6 +81,7 @@ class _Audit:
 
     def __init__(self) -> None:
         self.allowed: tuple[str, ...] | None = None
+        self.below: tuple[str, ...] = ()
         self.seen: list[str] = []
         sys.addaudithook(self._hear)
 
@@ -89,7 +94,7 @@ class _Audit:
                 self.seen.append(f"{event}: {program!r}")
         elif event == "open" and isinstance(arguments[0], str | bytes) and _writes(*arguments[1:3]):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not path.startswith(self.allowed):
+            if path not in self.allowed and not path.startswith(self.below):
                 self.seen.append(f"opened {path} to write")
 
 
@@ -107,7 +112,8 @@ def watched(allowed: Sequence[Path]) -> Iterator[list[str]]:
     """A list of what was done that an input must never make us do: writing elsewhere than `allowed`, running."""
     global _audit
     _audit = _audit or _Audit()
-    _audit.seen, _audit.allowed = [], (*map(str, allowed), os.devnull)
+    _audit.seen, _audit.below = [], tuple(f"{place}{os.sep}" for place in allowed)
+    _audit.allowed = (*map(str, allowed), os.devnull)
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
     try:
         yield _audit.seen

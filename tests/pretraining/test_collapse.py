@@ -55,6 +55,10 @@ def test_features_without_differences_have_no_spread_and_are_warned_of(rows: tor
     assert "nearly the same features for all images at step 500: 0 of their energy" in collapse_warning(spread, 500)
 
 
+def test_features_that_are_no_numbers_are_named_so():
+    assert "are not numbers at step 20" in collapse_warning(float("nan"), 20)
+
+
 def test_the_alarm_is_at_differences_of_a_third_of_a_percent():
     direction = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
     for length, alarm in ((0.003, True), (0.0033, False)):

@@ -17,6 +17,7 @@ from ssl_ce.pretraining.logs import read_log
 from ssl_ce.pretraining.loop import pretrain
 from ssl_ce.pretraining.recipe import Recipe, make_recipe
 from ssl_ce.pretraining.run import RunDirectory
+from ssl_ce.randomness import sample_order
 
 
 def recipe_of(**optim: Any) -> Recipe:
@@ -219,5 +220,6 @@ def test_batches_are_a_function_of_the_step(digits_train: PackedImages):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.indices, theirs.indices)
     steps = len(digits_train) // 100
-    seen = torch.cat([batch.indices for batch in whole[:steps]])
-    assert len(seen.unique()) == steps * 100
+    for epoch in range(30 // steps):
+        seen = torch.cat([batch.indices for batch in whole[epoch * steps : (epoch + 1) * steps]])
+        assert torch.equal(seen, sample_order(3, epoch, len(digits_train))[: steps * 100])

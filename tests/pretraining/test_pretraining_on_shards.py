@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from ssl_ce.data import DataOptions, open_set
+from ssl_ce.data.packing import epoch_order
 from ssl_ce.data.shards_writing import write_shards
 from ssl_ce.errors import MachineError, Stopped
 from ssl_ce.methods.saved import WEIGHTS
+from ssl_ce.pretraining.held_out import hold_out
 from ssl_ce.pretraining.loop import Hooks, Progress, pretrain
 from ssl_ce.pretraining.recipe import Recipe, load_recipe
 
@@ -81,6 +83,30 @@ def test_a_resumed_run_on_shards_is_bit_identical_here_and_from_a_server(
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_a_shard_that_is_altered_in_the_middle_keeps_what_was_trained(shards: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copied, run = Path(shutil.copytree(shards, tmp_path / "s")), tmp_path / "run"
+    images = open_set(str(copied), "train")
+    seed = recipe(str(copied)).seed
+    looked_at = {int(row) // 8 for row in hold_out(images, 4, seed)[1].rows}  # type: ignore[union-attr]
+    met = [row // 8 for row in epoch_order(images, seed, 0).tolist()]
+    last = copied / f"digits-train-{[shard for shard in met if shard not in looked_at][-1]:06d}.tar"
+
+    def progress(state: Progress) -> None:
+        if state.step == 3:
+            data = bytearray(last.read_bytes())
+            data[len(data) // 2] ^= 1
+            last.write_bytes(data)
+
+    with pytest.raises(MachineError, match=r"was cut off or altered.*The checkpoint of step [3-7] is kept.*--resume"):
+        pretrain(recipe(str(copied)), images, run, hooks=Hooks(progress=progress))
+    shutil.copy(shards / last.name, last)
+    resumed = pretrain(recipe(str(copied)), open_set(str(copied), "train"), run, resume=True)
+    whole = pretrain(recipe(str(shards)), open_set(str(shards), "train"), tmp_path / "whole")
+    assert weights(resumed) == weights(whole)
 
 
 def test_a_shard_that_vanishes_keeps_what_was_trained(shards: Path, tmp_path: Path) -> None:

@@ -83,9 +83,33 @@ def test_notes_come_back_and_a_record_from_before_there_were_any_is_read(store):
 
 
 def test_of_a_result_run_twice_the_later_record_stands(store):
-    for seconds, record_id in [(1.0, "one"), (2.0, "two"), (3.0, "one")]:
-        store.append(make_record(record_id, seconds=seconds))
-    assert [(record.id, record.seconds) for record in store.records()] == [("one", 3.0), ("two", 2.0)]
+    for torch, record_id in [("2.11", "one"), ("2.12", "two"), ("2.13", "one")]:
+        store.append(make_record(record_id, machine={"torch": torch}))
+    assert [(record.id, record.machine["torch"]) for record in store.records()] == [("one", "2.13"), ("two", "2.12")]
+    assert len(store.path.read_text().splitlines()) == 3
+
+
+def test_what_a_killed_process_stored_is_not_stored_again(store):
+    values = {"metrics": {"psnr": Metric(value=math.inf), "seam": Metric(value=math.nan)}, "notes": {"nan": math.nan}}
+    again = {"seconds": 2.0, "peak_memory_mb": 9.0, "created": "2030-01-01T00:00:00+00:00"}
+    store.append(make_record("one", **values, outcomes={"psnr": [1.0]}))
+    store.append(make_record("two"))
+    before = store.path.read_bytes()
+    (store.folder / "outcomes" / "one.npz").write_bytes(b"damaged")
+    store.append(make_record("one", **values, **again, outcomes={"psnr": [1.0]}))
+    assert store.path.read_bytes() == before
+    np.testing.assert_array_equal(store.outcomes("one")["psnr"], [1.0])
+    store.append(make_record("one", **{**values, "seed": 1}))
+    store.append(make_record("one", **values))  # the one that stands is the last
+    assert [json.loads(line)["id"] for line in store.path.read_text().splitlines()] == ["one", "two", "one", "one"]
+
+
+def test_what_is_torn_or_names_another_id_is_no_record_that_is_there(store):
+    store.append(make_record("one", notes={"before": "two"}))
+    with store.path.open("ab") as file:
+        file.write(make_record("two").model_dump_json().encode()[:-1])
+    store.append(make_record("two"))
+    assert [record.id for record in store.records()] == ["one", "two"]
 
 
 def test_a_torn_last_line_is_left_out_with_a_notice_and_the_next_record_starts_afresh(tmp_path):

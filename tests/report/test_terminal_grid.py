@@ -42,5 +42,14 @@ def styles(text: Text) -> list[tuple[str, str]]:
     return [(word, style) for part, style in parts if style != "none" for word in part.split()]
 
 
+def test_what_a_record_says_stays_in_its_row_and_commands_no_terminal() -> None:
+    plain = {"color_system": None}
+    name, shown = "a\x1b[2J\tb\r\nc\x9b", "a\\u001b[2J b c\\u009b"
+    clean = [[((shown, ""),), *row[1:]] for row in ROWS]
+    for width in (30, 120):
+        dirty = Grid(HEADS, [[((name, ""),), *row[1:]] for row in ROWS], stacked=False)
+        assert printed(dirty, width, False, **plain) == printed(Grid(HEADS, clean), width, False, **plain)
+
+
 def test_a_console_without_colours_gets_no_codes() -> None:
     assert "\x1b" not in printed(Grid(HEADS, ROWS), 120, False)
