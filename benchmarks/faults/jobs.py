@@ -26,6 +26,7 @@ TINY = {
     "log.checkpoint_every": 4,
     "log.samples_every": 6,
     "log.online_every": 10,
+    "log.tensorboard": False,
 }
 RECIPE = {
     "method": {
