@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# One command a figure, each beside its peer; it leaves results/speed/. A quarter of an hour on two idle cores, 4 GB of disk.
+# One command a figure, each beside its peer; it leaves results/speed/. Half an hour on two idle cores, 12 GB of disk.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed/startup.py --out results/speed
 	$(BIN)/python benchmarks/speed/hog.py --out results/speed

@@ -203,13 +203,14 @@ def test_a_run_whose_files_do_not_fit_together_is_refused(refused, run, photos):
 
 
 def test_cached_features_that_are_damaged_are_named(refused, ce, photos, cache_folder):
-    assert ce("evaluate knn color-histogram --data photos --no-floors --results a").code == 0
-    newest = max((cache_folder / "features").rglob("*.npy"), key=lambda path: path.stat().st_mtime_ns)
-    whole = newest.read_bytes()
-    newest.write_bytes(whole[:100])
-    said = refused("evaluate knn color-histogram --data photos --no-floors --results b")
-    newest.write_bytes(whole)
-    assert f"{newest} are damaged. Delete that file" in said
+    before = set((cache_folder / "features").rglob("*.npy"))
+    assert ce("evaluate knn 'color-histogram?bins=5' --data photos --no-floors --results a").code == 0
+    features = min(set((cache_folder / "features").rglob("*.npy")) - before)  # no other test asks for five bins
+    whole = features.read_bytes()
+    features.write_bytes(whole[:100])
+    said = refused("evaluate knn 'color-histogram?bins=5' --data photos --no-floors --results b")
+    features.write_bytes(whole)
+    assert f"{features} are damaged. Delete that file" in said
 
 
 # Places that cannot be written to: below a file, since the superuser may write anywhere else

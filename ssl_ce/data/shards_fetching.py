@@ -94,13 +94,14 @@ def _make_room(path: Path) -> None:
     """Throw out shards, but not `path`, until the others and what is on its way, here and elsewhere, may stay."""
     with in_turn(path.parent / _ROOM):
         there, needed = [], 0
+        # In this order: a shard that arrives meanwhile is counted twice and not never.
+        for file in path.parent.glob(f"*{_COMING}"):
+            with suppress(OSError):
+                needed += file.stat().st_size if is_held(file) else 0
         for file in path.parent.glob(f"*{path.suffix}"):
             with suppress(OSError):
                 status = file.stat()
                 there.append((status.st_mtime, status.st_size, file))
-        for file in path.parent.glob(f"*{_COMING}"):
-            with suppress(OSError):
-                needed += file.stat().st_size if is_held(file) else 0
         excess = needed + sum(size for _, size, _ in there) - cache_limit()
         for _, size, file in sorted(there):
             if excess > 0 and file != path:
