@@ -64,12 +64,18 @@ def test_an_evaluation_is_requeued_and_keeps_its_records(ce, monkeypatch: pytest
 
 
 def test_a_terminal_that_closes_stops_a_training_after_saving(
-    digits_train: PackedImages, short_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits_train: PackedImages,
+    short_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ):
     def hang_up(state: Progress) -> None:
         if state.step == 7:
             os.kill(os.getpid(), signal.SIGHUP)
 
+    given = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup themselves
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, given))
     with pytest.raises(Stopped, match=r"Stopped by SIGHUP at step 7 of 12, after saving"):
         pretrain(short_recipe, digits_train, tmp_path / "run", hooks=Hooks(progress=hang_up))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
