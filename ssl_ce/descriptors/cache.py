@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,8 +113,7 @@ class FeatureCache:
             found = [self.features(descriptor, piece) for piece in pieces if len(piece)]
             with atomic_write(self._path(descriptor, images)) as temporary:
                 shape = (len(images), found[0].shape[1])
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-                _reserve(temporary)
+                array = _new_array(temporary, shape)
                 np.concatenate(found, out=array)
                 array.flush()
                 del array
@@ -153,8 +153,7 @@ class FeatureCache:
             for descriptor, path in zip(descriptors, paths, strict=True):
                 temporary = stack.enter_context(atomic_write(path))
                 shape = (len(images), descriptor.dim(*images.size))
-                arrays.append(np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape))
-                _reserve(temporary)
+                arrays.append(_new_array(temporary, shape))
             for start, found in _in_batches(describe, images, self.batch_size):
                 for descriptor, array, features in zip(descriptors, arrays, found, strict=True):
                     _check_finite(descriptor, features, images, start)
@@ -205,6 +204,15 @@ def _check_finite(descriptor: Descriptor, features: Tensor, images: ImageSet, st
             f"The features of '{descriptor.name}' are not finite (NaN or infinite), first for image {first} of "
             f"{images.name} ({images.split}). Its weights or its training are broken; judge another checkpoint."
         )
+
+
+def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float32]]:
+    """A float32 array in the file `path`, memory-mapped to be written."""
+    array: np.memmap[Any, np.dtype[np.float32]] = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float32, shape=shape
+    )
+    _reserve(path)
+    return array
 
 
 def _reserve(path: Path) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class WholeMapConv2d(nn.Conv2d):
     """A convolution whose kernel covers the whole map, computed as the one matrix product that it is.
 
-    (n, inputs, side, side) -> (n, outputs, 1, 1). The weights are `nn.Conv2d`'s, the numbers too up to rounding. A CPU
-    takes 15 times as long over the convolution of the public code's 4,000 x 512 x 4 x 4 weights, forward and backward.
+    (n, inputs, side, side) -> (n, outputs, 1, 1). The weights are `nn.Conv2d`'s, the numbers too up to rounding. As
+    convolutions the public code's two layers of 4,000 x 512 x 4 x 4 weights slow its training on a CPU to 0.4 of its
+    rate (benchmarks/speed/pretraining.py --each).
     """
 
     def __init__(self, inputs: int, outputs: int, side: int, bias: bool = True) -> None:
